@@ -1,0 +1,55 @@
+"""The few exceptions that cross module borders, each with the facts as attributes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_CHECK_FAILED, EXIT_UNREACHABLE, EXIT_CONFIG = 0, 1, 2, 3, 69, 78
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault of a configuration file."""
+
+    file: str
+    line: int | None
+    key: str
+    message: str
+
+    def __str__(self) -> str:
+        where = f"{self.file}:{self.line}" if self.line else self.file
+        return f"{where}: {self.key}: {self.message}"
+
+
+class CoolctlError(Exception):
+    """Base of what coolctl raises on purpose; `exit_code` is what the command line returns."""
+
+    exit_code = EXIT_FAILED
+
+
+class ConfigError(CoolctlError):
+    """A site or equipment file is wrong. Carries every fault, not only the first."""
+
+    exit_code = EXIT_CONFIG
+
+    def __init__(self, faults: list[Fault]):
+        self.faults = faults
+        super().__init__("\n".join(str(f) for f in faults))
+
+
+class ModelError(CoolctlError):
+    """A policy file or its passport is refused; the message says what and where."""
+
+    exit_code = EXIT_CHECK_FAILED
+
+
+class RecordingError(CoolctlError):
+    """A recording cannot be read; what lies before the damage is still recovered by the reader."""
+
+    exit_code = EXIT_FAILED
+
+
+class BrokerUnreachable(CoolctlError):
+    """No MQTT broker answers at the configured address."""
+
+    exit_code = EXIT_UNREACHABLE

@@ -1,0 +1,66 @@
+"""The one decorator for compiled kernels, and the cache folder that keeps them honest.
+
+Numba's own cache keeps STALE machine code when a callee in another file changes, so the cache folder is
+keyed by a hash of every source file of the package. Numba reads `NUMBA_CACHE_DIR` when it is first imported,
+so this module must be imported before any other that imports numba; `kernel` is the only way in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _source_hash() -> str:
+    digest = hashlib.sha256()
+    root = Path(__file__).resolve().parent
+    folders = [root, root.parent / "sim_plant"]
+    for folder in folders:
+        for path in sorted(folder.rglob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _cache_folder() -> Path:
+    base = os.environ.get("COOLCTL_CACHE_DIR") or os.environ.get("CACHE_DIRECTORY") or os.environ.get("XDG_CACHE_HOME")
+    root = Path(base) if base else Path.home() / ".cache"
+    return root / "coolctl" / _source_hash()
+
+
+if "NUMBA_CACHE_DIR" not in os.environ:
+    folder = _cache_folder()
+    try:
+        # Numba's cache index is a pickle: the folder must be private to this user.
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.environ["NUMBA_CACHE_DIR"] = str(folder)
+    except OSError:
+        pass  # A read-only home only costs the compile time at each start.
+
+import numba  # noqa: E402
+
+KERNELS: list[Any] = []
+"""Every kernel of the process, so that a test can assert one signature each and the daemon can freeze them."""
+
+
+def kernel(function: F) -> F:
+    """Compile `function` for the control path: strict IEEE (NaN survives), cached, releasing the GIL."""
+    compiled = numba.njit(cache="NUMBA_CACHE_DIR" in os.environ, nogil=True, error_model="numpy")(function)
+    KERNELS.append(compiled)
+    return compiled  # type: ignore[return-value]
+
+
+def freeze() -> None:
+    """Forbid further compilation: from here on a new signature is an error, not a 0.5 s stall inside a tick."""
+    for compiled in KERNELS:
+        if getattr(compiled, "signatures", None):
+            compiled.disable_compile()
+
+
+def signature_count() -> int:
+    """How many specialisations are compiled in all; constant after warm-up (invariant I-22)."""
+    return sum(len(getattr(compiled, "signatures", ())) for compiled in KERNELS)

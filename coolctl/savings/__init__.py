@@ -1,0 +1,1 @@
+"""Ledger and closed-loop comparison: what was saved, at equal service."""

@@ -1,0 +1,1 @@
+"""Making of the shipped policy (extra `train`); never imported by the daemon."""

@@ -1,0 +1,1 @@
+"""The plant's machines, each with its own dynamics."""
