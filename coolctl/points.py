@@ -1,0 +1,218 @@
+"""The point table: what each number of the plant means, and the snapshot of all of them that a tick works on.
+
+A role is the quantity (closed vocabulary); a point is one role at one machine of one site. Roles carry the internal
+unit and the physically possible range, so that a wrong unit on the wire is refused on its first sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coolctl.units import from_internal, to_internal
+
+F64 = NDArray[np.float64]
+
+
+class Quality(IntEnum):
+    """Why a value may or may not be used. Only GOOD values reach the controller's arithmetic."""
+
+    NEVER = 0
+    GOOD = 1
+    SOURCE_BAD = 2
+    STALE = 3
+    OUT_OF_RANGE = 4
+    IMPLAUSIBLE = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A quantity: internal unit suffix, the level it belongs to, the possible range, and whether it is a setpoint."""
+
+    name: str
+    suffix: str
+    level: str
+    low: float
+    high: float
+    writable: bool
+    description: str
+
+
+def _roles() -> dict[str, Role]:
+    rows = [
+        # name, suffix, level, low, high, writable, description
+        ("it_power", "w", "hall", 0.0, 1e9, False, "IT power including server fans"),
+        ("rack_inlet", "c", "rack", -10.0, 70.0, False, "air temperature at a rack's inlet"),
+        ("sat", "c", "hall", -5.0, 60.0, False, "supply air temperature, mean of the hall's CRAHs"),
+        ("rat", "c", "hall", -5.0, 80.0, False, "return air temperature"),
+        ("room_dewpoint", "c", "hall", -40.0, 40.0, False, "dew point of the cold aisle"),
+        ("crah_fan_speed", "ratio", "hall", 0.0, 1.2, False, "CRAH fan speed"),
+        ("crah_fan_power", "w", "hall", 0.0, 1e8, False, "electric power of the hall's CRAH fans"),
+        ("server_fan_power", "w", "hall", 0.0, 1e8, False, "electric power of the server fans, inside it_power"),
+        ("valve", "ratio", "hall", -0.05, 1.05, False, "the widest open CRAH valve"),
+        ("aisle_dp", "pa", "hall", -200.0, 200.0, False, "cold aisle over hot aisle pressure"),
+        ("oadb", "c", "plant", -60.0, 60.0, False, "outdoor dry bulb"),
+        ("oawb", "c", "plant", -60.0, 45.0, False, "outdoor wet bulb"),
+        ("chwst", "c", "plant", -5.0, 60.0, False, "chilled water supply temperature"),
+        ("chwrt", "c", "plant", -5.0, 70.0, False, "chilled water return temperature"),
+        ("chw_flow", "kgs", "plant", 0.0, 1e5, False, "chilled water flow"),
+        ("chw_dp", "pa", "plant", -1e4, 1e6, False, "chilled water differential pressure at the halls"),
+        ("cwst", "c", "plant", -10.0, 60.0, False, "condenser water leaving the towers"),
+        ("cwrt", "c", "plant", -10.0, 70.0, False, "condenser water entering the towers"),
+        ("cw_flow", "kgs", "plant", 0.0, 1e5, False, "condenser water flow"),
+        ("tower_speed", "ratio", "plant", 0.0, 1.2, False, "tower fan speed"),
+        ("tower_cells_on", "count", "plant", 0.0, 1e3, False, "tower cells in operation"),
+        ("chillers_on", "count", "plant", 0.0, 1e3, False, "chillers running"),
+        ("chillers_available", "count", "plant", 0.0, 1e3, False, "chillers that run or could be started"),
+        ("economizer_on", "flag", "plant", 0.0, 1.0, False, "waterside economizer in the loop"),
+        ("chiller_power", "w", "plant", 0.0, 1e9, False, "electric power of the chillers"),
+        ("tower_power", "w", "plant", 0.0, 1e8, False, "electric power of the tower fans"),
+        ("chw_pump_power", "w", "plant", 0.0, 1e8, False, "electric power of the chilled water pumps"),
+        ("cw_pump_power", "w", "plant", 0.0, 1e8, False, "electric power of the condenser water pumps"),
+        ("bms_remote", "flag", "plant", 0.0, 1.0, False, "1 while the plant follows leased setpoints"),
+        ("hand", "flag", "plant", 0.0, 1.0, False, "1 while a person holds the plant at the BMS"),
+        ("chwst_sp", "c", "plant", 0.0, 40.0, True, "chilled water supply temperature"),
+        ("chw_dp_sp", "pa", "plant", 0.0, 1e6, True, "chilled water differential pressure"),
+        ("chillers_on_sp", "count", "plant", 0.0, 1e3, True, "chillers to run"),
+        ("cwst_sp", "c", "plant", -5.0, 45.0, True, "condenser water leaving the towers"),
+        ("tower_cells_on_sp", "count", "plant", 0.0, 1e3, True, "tower cells to run"),
+        ("cw_flow_sp", "ratio", "plant", 0.0, 2.0, True, "condenser water flow over the running chillers' design flow"),
+        ("economizer_on_sp", "flag", "plant", 0.0, 1.0, True, "waterside economizer in the loop"),
+        ("sat_sp", "c", "hall", 5.0, 40.0, True, "supply air temperature"),
+        ("fan_speed_sp", "ratio", "hall", 0.0, 1.0, True, "CRAH fan speed"),
+    ]  # fmt: skip
+    return {row[0]: Role(*row) for row in rows}  # type: ignore[arg-type]
+
+
+ROLES = _roles()
+PLANT_SETPOINTS = tuple(r.name for r in ROLES.values() if r.writable and r.level == "plant")
+HALL_SETPOINTS = tuple(r.name for r in ROLES.values() if r.writable and r.level == "hall")
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One role at one machine. `unit` is the wire's; `low`/`high` are internal and at least as tight as the role's."""
+
+    id: str
+    role: str
+    machine: str
+    unit: str
+    topic: str
+    dialect: str
+    field: str
+    age_max_s: float
+    low: float
+    high: float
+
+    @property
+    def writable(self) -> bool:
+        return ROLES[self.role].writable
+
+    def decode(self, wire: float) -> float:
+        """Wire value in internal units."""
+        return to_internal(wire, self.unit)
+
+    def encode(self, internal: float) -> float:
+        """Internal value in the wire's unit."""
+        return from_internal(internal, self.unit)
+
+
+class Sample(NamedTuple):
+    """One decoded value: index into the point table, internal unit, source time [s] or NaN, quality."""
+
+    index: int
+    value: float
+    t_source_s: float
+    quality: int
+
+
+class PointTable:
+    """The site's points in file order, with the arrays that kernels and health checks use."""
+
+    def __init__(self, points: Iterable[Point]):
+        self.points = tuple(points)
+        self.index = {p.id: i for i, p in enumerate(self.points)}
+        self.low = np.array([p.low for p in self.points])
+        self.high = np.array([p.high for p in self.points])
+        self.age_max_s = np.array([p.age_max_s for p in self.points])
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def by_role(self, role: str, machine: str | None = None) -> NDArray[np.int64]:
+        """Indices of the points with `role`, at `machine` or below it (`hall1` covers `hall1.rack03`)."""
+        hits = [
+            i
+            for i, p in enumerate(self.points)
+            if p.role == role and (machine is None or p.machine == machine or p.machine.startswith(machine + "."))
+        ]
+        return np.array(hits, dtype=np.int64)
+
+    def one(self, role: str, machine: str = "plant") -> int:
+        """Index of the single point, or -1 where the site has none."""
+        hits = self.by_role(role, machine)
+        return int(hits[0]) if len(hits) else -1
+
+
+class Snapshot(NamedTuple):
+    """Everything known at `now_s`: float64 value (NaN = not known), age [s], quality; one row per point."""
+
+    now_s: float
+    value: F64
+    age_s: F64
+    quality: NDArray[np.int8]
+
+
+class SampleStore:
+    """Newest sample of each point. Newest wins: an older source time than the stored one is refused and counted."""
+
+    def __init__(self, table: PointTable):
+        self.table = table
+        self.value = np.full(len(table), np.nan)
+        self.t_seen_s = np.full(len(table), -np.inf)
+        self.t_source_s = np.full(len(table), -np.inf)
+        self.quality = np.zeros(len(table), dtype=np.int8)
+        self.rejects: dict[str, int] = {}
+
+    def reject(self, reason: str) -> None:
+        self.rejects[reason] = self.rejects.get(reason, 0) + 1
+
+    def put(self, samples: Iterable[Sample], now_s: float) -> None:
+        """Take samples received at `now_s` [s]."""
+        for i, value, t_source_s, quality in samples:
+            if t_source_s < self.t_source_s[i]:
+                self.reject("older_than_newest")
+                continue
+            if t_source_s == t_source_s:
+                self.t_source_s[i] = t_source_s
+            if quality == Quality.GOOD and not (self.table.low[i] <= value <= self.table.high[i]):
+                self.reject("out_of_range")
+                quality = Quality.OUT_OF_RANGE
+            self.value[i] = value
+            self.t_seen_s[i] = now_s
+            self.quality[i] = quality
+
+    def put_readings(self, readings: Mapping[str, float], now_s: float) -> None:
+        """Take `{point id: value in the site file's unit}`; absent or NaN means not measured now."""
+        index, points = self.table.index, self.table.points
+        samples = []
+        for point_id, wire in readings.items():
+            i = index.get(point_id)
+            if i is None:
+                self.reject("unknown_point")
+            elif wire == wire:
+                samples.append(Sample(i, points[i].decode(float(wire)), np.nan, Quality.GOOD))
+        self.put(samples, now_s)
+
+    def snapshot(self, now_s: float) -> Snapshot:
+        """The values as a tick may see them: not good or too old is NaN."""
+        age_s = now_s - self.t_seen_s
+        quality = self.quality.copy()
+        quality[(quality == Quality.GOOD) & (age_s > self.table.age_max_s)] = Quality.STALE
+        value = np.where(quality == Quality.GOOD, self.value, np.nan)
+        return Snapshot(now_s, value, age_s, quality)
