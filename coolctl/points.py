@@ -93,6 +93,20 @@ ROLES = _roles()
 PLANT_SETPOINTS = tuple(r.name for r in ROLES.values() if r.writable and r.level == "plant")
 HALL_SETPOINTS = tuple(r.name for r in ROLES.values() if r.writable and r.level == "hall")
 
+# The setpoint vector: the plant's entries in the order of PLANT_SETPOINTS, then two per hall.
+U_CHWST, U_CHW_DP, U_CHILLERS, U_CWST, U_CELLS, U_CW_FLOW, U_ECONOMIZER, U_HALL = range(8)
+U_PER_HALL = 2
+
+
+def u_size(halls: int) -> int:
+    """Length of the setpoint vector of a site with `halls` halls."""
+    return U_HALL + U_PER_HALL * halls
+
+
+def u_names(halls: Iterable[str]) -> tuple[str, ...]:
+    """Name of each entry of the setpoint vector: `chwst_sp` … `hall1.sat_sp`, `hall1.fan_speed_sp`."""
+    return PLANT_SETPOINTS + tuple(f"{hall}.{role}" for hall in halls for role in HALL_SETPOINTS)
+
 
 @dataclass(frozen=True, slots=True)
 class Point:
