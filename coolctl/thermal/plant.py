@@ -1,0 +1,243 @@
+"""The controller's plant: a steady network from setpoints to power, temperatures and the limits that they meet.
+
+Halls on one chilled water loop, a plate economizer in series ahead of identical chillers, towers and condenser water
+pumps. `evaluate_plant` answers what a setpoint vector would cost and where it would strain, in some ten microseconds,
+so that the optimiser, the shield and the baseline meter can ask often. Excludes losses of the electrical plant.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coolctl.jit import kernel
+from coolctl.num import clamp
+from coolctl.points import U_CELLS, U_CHILLERS, U_CHW_DP, U_CHWST, U_CW_FLOW, U_CWST, U_ECONOMIZER, U_HALL
+from coolctl.psychro import CP_AIR_JKGK, CP_WATER_JKGK, R_AIR_JKGK
+from coolctl.thermal import chiller, economizer, pump_fan, room, tower
+from coolctl.thermal.chiller import ChillerParams
+from coolctl.thermal.economizer import EconomizerParams
+from coolctl.thermal.pump_fan import PumpParams
+from coolctl.thermal.tower import TowerParams
+
+F64 = NDArray[np.float64]
+
+# Conditions: the plant's, then one entry per hall (IT work without server fans [W]).
+W_OADB, W_OAWB, W_PRESSURE, W_HALL = range(4)
+
+OUTPUTS = (
+    "chiller_w", "tower_w", "chw_pump_w", "cw_pump_w", "crah_fan_w", "server_fan_increase_w", "cooling_w",
+    "rack_inlet_max_c", "airflow_ratio_min", "valve_max", "unmet_w", "chwst_c", "chwrt_c", "chw_flow_kgs",
+    "cwst_c", "cwrt_c", "cw_flow_kgs", "tower_speed", "economizer_w", "chiller_load_w", "plr", "evaporator_ratio",
+    "heat_w", "capacity_w", "cell_flow_ratio", "server_w",
+)  # fmt: skip
+(
+    O_CHILLER, O_TOWER, O_CHW_PUMP, O_CW_PUMP, O_CRAH_FAN, O_SERVER_FAN, O_COOLING,
+    O_INLET, O_AIRFLOW, O_VALVE, O_UNMET, O_CHWST, O_CHWRT, O_CHW_FLOW,
+    O_CWST, O_CWRT, O_CW_FLOW, O_TOWER_SPEED, O_ECONOMIZER, O_CHILLER_LOAD, O_PLR, O_EVAPORATOR,
+    O_HEAT, O_CAPACITY, O_CELL_FLOW, O_SERVER,
+) = range(len(OUTPUTS))  # fmt: skip
+
+CONDENSER_ITERATIONS = 8
+CWST_TOLERANCE_K = 0.01
+ECONOMIZER_PULL_K = 0.2  # an economizer alone holds its setpoint to this
+
+
+class PlantParams(NamedTuple):
+    """The plant behind the halls. Counts are floats: one compiled signature."""
+
+    chiller: ChillerParams
+    chillers: float
+    chillers_redundant: float
+    evaporator_flow_nom_kgs: float
+    evaporator_min_ratio: float
+    tower: TowerParams
+    cells: float
+    chw_pump: PumpParams
+    chw_pumps: float
+    chw_flow_nom_kgs: float
+    cw_pump: PumpParams
+    cw_pumps: float
+    economizer: EconomizerParams
+    loop_volume_m3: float
+    buffer_m3: float
+
+
+@kernel
+def condenser_units(chillers_on: float, economizer_on: float, p: PlantParams) -> float:
+    """Condenser pumps in operation: one per running chiller, at least the duty set while the economizer runs."""
+    duty = max(p.chillers - p.chillers_redundant, 1.0)
+    return max(chillers_on, economizer_on * duty)
+
+
+@kernel
+def air_density_kgm3(sat_c: float, pressure_pa: float) -> float:
+    """Density of the supply air [kg/m³]."""
+    return pressure_pa / (R_AIR_JKGK * (sat_c + 273.15))
+
+
+@kernel
+def crah_air_kgs(speed_ratio: float, sat_c: float, pressure_pa: float, p: room.HallParams) -> float:
+    """Air that the hall's CRAHs move [kg/s]: volume follows speed, mass follows density."""
+    return p.air_flow_nom_kgs * speed_ratio * air_density_kgm3(sat_c, pressure_pa) / pump_fan.AIR_DENSITY_NOM_KGM3
+
+
+@kernel
+def air_side(u: F64, w: F64, halls: F64, p: PlantParams, out: F64) -> None:
+    """Halls and coils: fills fan powers, inlets, airflow, valves, heat, chilled water flow and unmet heat of `out`."""
+    fans_w = 0.0
+    increase_w = 0.0
+    heat_w = 0.0
+    unmet_w = 0.0
+    flow_kgs = 0.0
+    valve_max = 0.0
+    inlet_max_c = -273.0
+    airflow_min = 1e9
+    server_w = 0.0
+    open_ratio = (u[U_CHW_DP] / p.chw_pump.head_static_pa) ** 0.5
+    for h in range(halls.shape[0]):
+        hall = room.hall_params(halls[h])
+        sat_c = u[U_HALL + 2 * h]
+        speed = u[U_HALL + 2 * h + 1]
+        base_w = w[W_HALL + h]
+        air_kgs = crah_air_kgs(speed, sat_c, w[W_PRESSURE], hall)
+        inlet_c, hottest_c, airflow = room.inlets_c(base_w, sat_c, air_kgs, hall)
+        density = air_density_kgm3(sat_c, w[W_PRESSURE])
+        fan_w = hall.crahs * pump_fan.fan_power_w(
+            speed, density, hall.fan_power_nom_w, hall.fan_exponent, hall.fan_power_floor_w
+        )
+        hall_server_w = room.server_power_w(base_w, inlet_c, hall)
+        load_w = hall_server_w + fan_w + hall.misc_heat_w
+        ratio, short_w = room.coil_water_ratio(
+            load_w, u[U_CHWST], sat_c, air_kgs, air_kgs / hall.air_flow_nom_kgs, open_ratio, hall
+        )
+        fans_w += fan_w
+        server_w += hall_server_w
+        increase_w += room.server_fan_increase_w(base_w, inlet_c, hall)
+        heat_w += load_w
+        unmet_w += short_w
+        flow_kgs += ratio * hall.coil_water_flow_nom_kgs
+        valve_max = max(valve_max, ratio / open_ratio)
+        inlet_max_c = max(inlet_max_c, hottest_c)
+        airflow_min = min(airflow_min, airflow)
+    out[O_CRAH_FAN] = fans_w
+    out[O_SERVER_FAN] = increase_w
+    out[O_SERVER] = server_w
+    out[O_HEAT] = heat_w
+    out[O_UNMET] = unmet_w
+    out[O_CHW_FLOW] = flow_kgs
+    out[O_VALVE] = valve_max
+    out[O_INLET] = inlet_max_c
+    out[O_AIRFLOW] = airflow_min
+
+
+@kernel
+def chilled_water(u: F64, p: PlantParams, out: F64) -> None:
+    """Chilled water loop: evaporator flow with its bypass, return temperature and pump power into `out`."""
+    running = u[U_CHILLERS]
+    coil_kgs = out[O_CHW_FLOW]
+    flow_kgs = max(coil_kgs, running * p.evaporator_min_ratio * p.evaporator_flow_nom_kgs)
+    heat_w = out[O_HEAT] - out[O_UNMET]
+    q = flow_kgs / p.chw_flow_nom_kgs
+    head_pa = u[U_CHW_DP] + p.chw_pump.head_friction_pa * q * q
+    if u[U_ECONOMIZER] > 0.5:
+        q_hx = flow_kgs / p.economizer.flow_nom_kgs
+        head_pa += p.economizer.pressure_drop_nom_pa * q_hx * q_hx
+    pumps = clamp(np.ceil(flow_kgs / p.chw_pump.flow_nom_kgs - 0.03), 1.0, p.chw_pumps)
+    out[O_CHW_PUMP] = pump_fan.pump_power_w(flow_kgs, head_pa, pumps, p.chw_pump)
+    out[O_HEAT] = heat_w + out[O_CHW_PUMP] + out[O_UNMET]
+    out[O_CHW_FLOW] = flow_kgs
+    out[O_CHWRT] = u[U_CHWST] + (heat_w + out[O_CHW_PUMP]) / (flow_kgs * CP_WATER_JKGK)
+    out[O_EVAPORATOR] = flow_kgs / max(running * p.evaporator_flow_nom_kgs, 1e-6) if running > 0.0 else 0.0
+
+
+@kernel
+def split_load(u: F64, cwst_c: float, cw_kgs: float, p: PlantParams, out: F64) -> None:
+    """Share the load between economizer and chillers at `cwst_c`; chiller power, PLR and heat not met into `out`."""
+    load_w = out[O_CHW_FLOW] * CP_WATER_JKGK * (out[O_CHWRT] - u[U_CHWST])
+    moved_w = 0.0
+    if u[U_ECONOMIZER] > 0.5 and p.economizer.present > 0.5:
+        moved_w = economizer.heat_w(out[O_CHWRT], out[O_CHW_FLOW], cwst_c, cw_kgs, p.economizer)
+        moved_w = clamp(moved_w, 0.0, load_w)
+    running = u[U_CHILLERS]
+    left_w = load_w - moved_w
+    out[O_ECONOMIZER] = moved_w
+    out[O_CHILLER] = 0.0
+    out[O_PLR] = 0.0
+    out[O_CAPACITY] = 0.0
+    out[O_CHILLER_LOAD] = 0.0
+    if running < 0.5:
+        out[O_CHWST] = u[U_CHWST] + left_w / (out[O_CHW_FLOW] * CP_WATER_JKGK)
+        return
+    entering_c = cwst_c + moved_w / (cw_kgs * CP_WATER_JKGK)
+    each_w = left_w / running
+    power_w, plr = chiller.power_w(each_w, u[U_CHWST], entering_c, cw_kgs / running, p.chiller)
+    over_w = max(each_w * (1.0 - 1.0 / plr), 0.0) if plr > 1.0 else 0.0
+    out[O_CHILLER] = running * power_w
+    out[O_PLR] = plr
+    out[O_CAPACITY] = running * each_w / plr if plr > 0.0 else 0.0
+    out[O_CHILLER_LOAD] = left_w - running * over_w
+    out[O_CHWST] = u[U_CHWST] + running * over_w / (out[O_CHW_FLOW] * CP_WATER_JKGK)
+
+
+@kernel
+def condenser_side(u: F64, w: F64, p: PlantParams, out: F64) -> None:
+    """Economizer, chillers, towers and condenser pumps, iterated on the water that the towers can make."""
+    units = condenser_units(u[U_CHILLERS], u[U_ECONOMIZER], p)
+    cells = max(u[U_CELLS], 1.0)
+    cw_kgs = max(u[U_CW_FLOW] * p.chiller.condenser_flow_nom_kgs * max(units, 1.0), 0.1)
+    cwst_c = max(u[U_CWST], w[W_OAWB])
+    speed = p.tower.speed_min_ratio
+    for _ in range(CONDENSER_ITERATIONS):
+        split_load(u, cwst_c, cw_kgs, p, out)
+        rejected_w = out[O_ECONOMIZER] + out[O_CHILLER_LOAD] + out[O_CHILLER]
+        made_c, speed = tower.operate(
+            u[U_CWST], cw_kgs / cells, rejected_w / cells, w[W_OAWB], w[W_PRESSURE], p.tower
+        )
+        if abs(made_c - cwst_c) < CWST_TOLERANCE_K:
+            break
+        cwst_c = 0.3 * cwst_c + 0.7 * made_c
+    q = cw_kgs / (max(units, 1.0) * p.cw_pump.flow_nom_kgs)
+    head_pa = p.cw_pump.head_static_pa + p.cw_pump.head_friction_pa * q * q
+    if u[U_ECONOMIZER] > 0.5:
+        q_hx = cw_kgs / p.economizer.flow_nom_kgs
+        head_pa += p.economizer.pressure_drop_nom_pa * q_hx * q_hx
+    out[O_CW_PUMP] = pump_fan.pump_power_w(cw_kgs, head_pa, max(units, 1.0), p.cw_pump) if units > 0.0 else 0.0
+    out[O_TOWER] = cells * tower.fan_power_w(speed, w[W_OADB], w[W_PRESSURE], p.tower) if units > 0.0 else 0.0
+    out[O_TOWER_SPEED] = speed
+    out[O_CWST] = cwst_c
+    out[O_CWRT] = cwst_c + rejected_w / (cw_kgs * CP_WATER_JKGK)
+    out[O_CW_FLOW] = cw_kgs
+    out[O_CELL_FLOW] = cw_kgs / (cells * p.tower.water_flow_nom_kgs)
+
+
+@kernel
+def evaluate_plant(u: F64, w: F64, halls: F64, p: PlantParams, out: F64) -> None:
+    """What the setpoints `u` cost and reach in steady state under conditions `w`; fills `out` (see `OUTPUTS`).
+
+    Heat that a coil or the machines cannot carry is `unmet_w`; the temperatures then read as if it had been, so the
+    caller must treat `unmet_w > 0` as infeasible. NaN in, NaN out.
+    """
+    air_side(u, w, halls, p, out)
+    chilled_water(u, p, out)
+    condenser_side(u, w, p, out)
+    # Water that arrives warmer than asked for is heat left in the loop.
+    short_k = out[O_CHWST] - u[U_CHWST]
+    if short_k > ECONOMIZER_PULL_K:
+        out[O_UNMET] += short_k * out[O_CHW_FLOW] * CP_WATER_JKGK
+    out[O_COOLING] = (
+        out[O_CHILLER] + out[O_TOWER] + out[O_CHW_PUMP] + out[O_CW_PUMP] + out[O_CRAH_FAN] + out[O_SERVER_FAN]
+    )
+
+
+@kernel
+def airflow_speed(base_w: float, sat_c: float, inlet_c: float, ratio: float, pressure_pa: float, p: room.HallParams) -> float:
+    """CRAH fan speed [ratio] that supplies `ratio` times the air that the servers draw; not clamped."""
+    drawn_kgs = room.server_air_kgs(base_w, inlet_c, p)
+    full_kgs = crah_air_kgs(1.0, sat_c, pressure_pa, p) * (1.0 - p.leak_ratio)
+    return ratio * drawn_kgs / full_kgs
+
+
+__all__ = ["CP_AIR_JKGK", "OUTPUTS", "PlantParams", "evaluate_plant"]

@@ -1,0 +1,151 @@
+"""A data hall in steady state: servers, their fans, leakage, recirculation, and the cooling coil that serves it.
+
+Servers speed their fans up above a knee inlet temperature, so warmer supply air is not free. Recirculation grows
+steeply when the CRAHs move less air than the servers; the airflow limit of the optimiser stands well above that.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from coolctl.jit import kernel
+from coolctl.num import softplus
+from coolctl.psychro import CP_AIR_JKGK, CP_WATER_JKGK
+
+KNEE_WIDTH_K = 0.5
+COIL_FLOW_MIN_RATIO = 0.02
+
+
+class HallParams(NamedTuple):
+    """One hall; CRAH figures are the hall's total."""
+
+    it_power_nom_w: float
+    crahs: float
+    air_flow_nom_kgs: float
+    fan_power_nom_w: float
+    fan_exponent: float
+    fan_power_floor_w: float
+    fan_speed_min_ratio: float
+    coil_ua_nom_wk: float
+    coil_water_flow_nom_kgs: float
+    leak_ratio: float
+    recirculation_ratio: float
+    hot_spot_gain: float
+    hot_spot_offset_k: float
+    misc_heat_w: float
+    server_fan_ratio: float
+    server_fan_slope_per_k: float
+    server_fan_knee_c: float
+    server_delta_t_nom_k: float
+    server_leakage_per_k: float
+    structure_jk: float
+
+
+HALL_COLUMNS = len(HallParams._fields)
+
+
+@kernel
+def hall_params(row) -> HallParams:  # type: ignore[no-untyped-def]
+    """A row of the halls' array as named parameters, so that one compiled signature serves any number of halls."""
+    return HallParams(
+        row[0], row[1], row[2], row[3], row[4], row[5], row[6], row[7], row[8], row[9],
+        row[10], row[11], row[12], row[13], row[14], row[15], row[16], row[17], row[18], row[19],
+    )  # fmt: skip
+
+
+@kernel
+def server_speed(inlet_c: float, p: HallParams) -> float:
+    """Server fan speed over idle [-] at the mean inlet [°C]: `1 + k softplus(T − knee)`."""
+    return 1.0 + p.server_fan_slope_per_k * softplus(inlet_c - p.server_fan_knee_c, KNEE_WIDTH_K)
+
+
+@kernel
+def server_power_w(it_base_w: float, inlet_c: float, p: HallParams) -> float:
+    """Servers' electric power [W] at the mean inlet [°C]: IT work, leakage above the knee and fans.
+
+    `it_base_w` is the power without fans below the knee.
+    """
+    s = server_speed(inlet_c, p)
+    leakage = p.server_leakage_per_k * softplus(inlet_c - p.server_fan_knee_c, KNEE_WIDTH_K)
+    return it_base_w * (1.0 + leakage + p.server_fan_ratio * s * s * s)
+
+
+@kernel
+def server_fan_increase_w(it_base_w: float, inlet_c: float, p: HallParams) -> float:
+    """Server power above what the same work draws where the fans idle [W]; charged to cooling."""
+    return server_power_w(it_base_w, inlet_c, p) - it_base_w * (1.0 + p.server_fan_ratio)
+
+
+@kernel
+def it_base_w(it_power_w: float, inlet_c: float, p: HallParams) -> float:
+    """IT work [W] behind a metered `it_power_w` [W] that includes the server fans at `inlet_c` [°C]."""
+    return it_power_w / (server_power_w(1.0, inlet_c, p))
+
+
+@kernel
+def server_air_kgs(base_w: float, inlet_c: float, p: HallParams) -> float:
+    """Air that the servers draw [kg/s] at the mean inlet [°C]."""
+    return base_w / (CP_AIR_JKGK * p.server_delta_t_nom_k) * server_speed(inlet_c, p)
+
+
+@kernel
+def inlets_c(base_w: float, sat_c: float, crah_air_kgs: float, p: HallParams) -> tuple[float, float, float]:
+    """Mean inlet [°C], hottest inlet [°C] and airflow ratio [-] of a hall supplied at `sat_c` with `crah_air_kgs`.
+
+    `r = r0 + (1 − r0)·softplus(m_srv − (1 − β) m_crah)/m_srv`, `T_in = T_sup + r/(1 − r)·P/(m_srv c_p)`,
+    `T_max = T_sup + κ (T_in − T_sup) + offset`. The ratio is supplied over drawn air.
+    """
+    inlet_c = sat_c + 0.3
+    ratio = 0.0
+    for _ in range(3):
+        drawn_kgs = server_air_kgs(base_w, inlet_c, p)
+        supplied_kgs = (1.0 - p.leak_ratio) * crah_air_kgs
+        ratio = supplied_kgs / drawn_kgs
+        short = softplus(drawn_kgs - supplied_kgs, 0.03 * drawn_kgs) / drawn_kgs
+        r = min(p.recirculation_ratio + (1.0 - p.recirculation_ratio) * short, 0.9)
+        inlet_c = sat_c + r / (1.0 - r) * server_power_w(base_w, inlet_c, p) / (drawn_kgs * CP_AIR_JKGK)
+        inlet_c = min(inlet_c, sat_c + 40.0)
+    hottest_c = sat_c + p.hot_spot_gain * (inlet_c - sat_c) + p.hot_spot_offset_k
+    return inlet_c, hottest_c, ratio
+
+
+@kernel
+def coil_heat_w(water_ratio: float, chwst_c: float, air_in_c: float, air_kgs: float, air_ratio: float, p: HallParams) -> float:
+    """Heat that the hall's dry coils take out [W]: counter-flow ε-NTU.
+
+    `UA = UA_nom / (0.65 f_a^-0.8 + 0.35 f_w^-0.8)`; `air_ratio` is mass flow over nominal.
+    """
+    water_kgs = water_ratio * p.coil_water_flow_nom_kgs
+    ua = p.coil_ua_nom_wk / (0.65 * air_ratio**-0.8 + 0.35 * water_ratio**-0.8)
+    c_air = air_kgs * CP_AIR_JKGK
+    c_water = water_kgs * CP_WATER_JKGK
+    c_min = min(c_air, c_water)
+    c_ratio = c_min / max(c_air, c_water)
+    ntu = ua / c_min
+    if 1.0 - c_ratio < 1e-6:
+        effectiveness = ntu / (1.0 + ntu)
+    else:
+        e = math.exp(-ntu * (1.0 - c_ratio))
+        effectiveness = (1.0 - e) / (1.0 - c_ratio * e)
+    return effectiveness * c_min * (air_in_c - chwst_c)
+
+
+@kernel
+def coil_water_ratio(
+    heat_w: float, chwst_c: float, sat_c: float, air_kgs: float, air_ratio: float, ratio_max: float, p: HallParams
+) -> tuple[float, float]:
+    """Water flow over nominal [-] at which the coils carry `heat_w` [W] down to `sat_c`, and the heat not carried [W]."""
+    air_in_c = sat_c + heat_w / (air_kgs * CP_AIR_JKGK)
+    most_w = coil_heat_w(ratio_max, chwst_c, air_in_c, air_kgs, air_ratio, p)
+    if not most_w >= heat_w:
+        return ratio_max, heat_w - max(most_w, 0.0)
+    lo = COIL_FLOW_MIN_RATIO
+    hi = ratio_max
+    for _ in range(18):
+        mid = 0.5 * (lo + hi)
+        if coil_heat_w(mid, chwst_c, air_in_c, air_kgs, air_ratio, p) < heat_w:
+            lo = mid
+        else:
+            hi = mid
+    return hi, 0.0
