@@ -1,0 +1,115 @@
+"""What the optimiser minimises: electric power of cooling plus a price for every limit that would be crossed.
+
+Decision variables are few, because two setpoints follow from the others: the lowest pump pressure that keeps the
+widest valve below its mark, and as many tower cells as the water flow allows (fan power falls with the cube).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coolctl.jit import kernel
+from coolctl.num import clamp
+from coolctl.points import U_CELLS, U_CHILLERS, U_CHW_DP, U_CHWST, U_CW_FLOW, U_CWST, U_ECONOMIZER, U_HALL
+from coolctl.thermal import room
+from coolctl.thermal.plant import (
+    O_AIRFLOW,
+    O_CHWST,
+    O_COOLING,
+    O_EVAPORATOR,
+    O_INLET,
+    O_PLR,
+    O_UNMET,
+    O_VALVE,
+    W_HALL,
+    W_PRESSURE,
+    PlantParams,
+    airflow_speed,
+    condenser_units,
+    evaluate_plant,
+)
+
+F64 = NDArray[np.float64]
+
+# Free variables: plant's three, then two per hall.
+Z_CHWST, Z_CWST, Z_CW_FLOW, Z_HALL = range(4)
+
+VALVE_MARK = 0.90
+CELL_FLOW_MIN_RATIO = 0.45
+PENALTY_W = 200e3  # price of one whole unit over a limit; far above any saving
+
+
+class Limits(NamedTuple):
+    """Limits of one optimisation, all floats. `inlet_bias_k` is measured minus modelled hottest inlet."""
+
+    inlet_c: float
+    inlet_bias_k: float
+    airflow_min: float
+    chw_dp_min_pa: float
+    chw_dp_max_pa: float
+    plr_max: float
+    evaporator_max: float
+    dewpoint_c: float
+    sat_over_dewpoint_k: float
+    fan_speed_min: float
+
+
+@kernel
+def complete(z: F64, chillers: float, economizer: float, w: F64, halls: F64, p: PlantParams, lim: Limits, u: F64, out: F64) -> None:
+    """Full setpoint vector `u` from the free variables `z` and the machines; leaves `evaluate_plant`'s `out` behind."""
+    u[U_CHWST] = z[Z_CHWST]
+    u[U_CWST] = z[Z_CWST]
+    u[U_CW_FLOW] = z[Z_CW_FLOW]
+    u[U_CHILLERS] = chillers
+    u[U_ECONOMIZER] = economizer
+    units = max(condenser_units(chillers, economizer, p), 1.0)
+    water_kgs = z[Z_CW_FLOW] * p.chiller.condenser_flow_nom_kgs * units
+    u[U_CELLS] = clamp(np.floor(water_kgs / (CELL_FLOW_MIN_RATIO * p.tower.water_flow_nom_kgs)), 1.0, p.cells)
+    for h in range(halls.shape[0]):
+        hall = room.hall_params(halls[h])
+        sat_c = z[Z_HALL + 2 * h]
+        speed = airflow_speed(w[W_HALL + h], sat_c, sat_c + 0.5, z[Z_HALL + 2 * h + 1], w[W_PRESSURE], hall)
+        u[U_HALL + 2 * h] = sat_c
+        u[U_HALL + 2 * h + 1] = clamp(speed, max(lim.fan_speed_min, hall.fan_speed_min_ratio), 1.0)
+    u[U_CHW_DP] = lim.chw_dp_max_pa
+    evaluate_plant(u, w, halls, p, out)
+    widest = out[O_VALVE] / VALVE_MARK
+    u[U_CHW_DP] = clamp(lim.chw_dp_max_pa * widest * widest, lim.chw_dp_min_pa, lim.chw_dp_max_pa)
+    evaluate_plant(u, w, halls, p, out)
+
+
+@kernel
+def over(value: float, limit: float) -> float:
+    """By how much `value` exceeds `limit`; an unknown value counts as far over."""
+    if not value <= limit:
+        return value - limit if value == value else 1e3
+    return 0.0
+
+
+@kernel
+def penalty_w(u: F64, halls: F64, p: PlantParams, lim: Limits, out: F64) -> float:
+    """Price [W] of the limits crossed by `u`; zero when feasible."""
+    total = over(out[O_INLET] + lim.inlet_bias_k, lim.inlet_c)
+    total += 20.0 * over(lim.airflow_min, out[O_AIRFLOW])
+    total += 5.0 * over(out[O_VALVE], 1.0)
+    total += over(out[O_UNMET], 0.0) / 20e3
+    total += over(out[O_CHWST], u[U_CHWST] + 0.2)
+    if u[U_CHILLERS] > 0.5:
+        total += 5.0 * over(out[O_PLR], lim.plr_max)
+        total += 5.0 * over(p.chiller.plr_min, out[O_PLR])
+        total += 2.0 * over(out[O_EVAPORATOR], lim.evaporator_max)
+    for h in range(halls.shape[0]):
+        sat_c = u[U_HALL + 2 * h]
+        total += over(lim.dewpoint_c + lim.sat_over_dewpoint_k, sat_c) if lim.dewpoint_c == lim.dewpoint_c else 0.0
+    return PENALTY_W * total
+
+
+@kernel
+def cost_w(z: F64, chillers: float, economizer: float, w: F64, halls: F64, p: PlantParams, lim: Limits, u: F64, out: F64) -> float:
+    """Cooling power plus penalties [W] of the free variables; fills `u` and `out`. Infinite when not computable."""
+    complete(z, chillers, economizer, w, halls, p, lim, u, out)
+    total = out[O_COOLING] + penalty_w(u, halls, p, lim, out)
+    return total if total == total else np.inf

@@ -1,0 +1,121 @@
+"""Compass search on the plant model: a few steps from a good start in the tick, many starts when labels are made.
+
+The tower setpoint has several valleys when an economizer is in the loop, so a single descent sticks; every search
+also tries cold, middling and warm condenser water. The result is never worse than the best of its starts.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coolctl.control.objective import Z_CHWST, Z_CW_FLOW, Z_CWST, Z_HALL, Limits, cost_w
+from coolctl.jit import kernel
+from coolctl.num import clamp
+from coolctl.points import U_CHWST, U_CW_FLOW, U_CWST, U_HALL
+from coolctl.thermal import room
+from coolctl.thermal.plant import W_HALL, W_OAWB, W_PRESSURE, PlantParams, airflow_speed
+
+F64 = NDArray[np.float64]
+
+STEP_CHWST_K, STEP_CWST_K, STEP_CW_FLOW, STEP_SAT_K, STEP_AIRFLOW = 2.0, 3.0, 0.15, 1.0, 0.06
+AIRFLOW_MAX = 1.35
+START_APPROACHES_K = (2.0, 4.5, 8.0)
+
+
+@kernel
+def descend(
+    z: F64, chillers: float, economizer: float, w: F64, halls: F64, p: PlantParams, lim: Limits,
+    lo: F64, hi: F64, sweeps: int, shrink: float, u: F64, out: F64,
+) -> float:  # fmt: skip
+    """Improve `z` in place by `sweeps` compass sweeps; returns its cost [W]. `u` and `out` are scratch."""
+    n = z.shape[0]
+    step = np.empty(n)
+    step[Z_CHWST] = STEP_CHWST_K
+    step[Z_CWST] = STEP_CWST_K
+    step[Z_CW_FLOW] = STEP_CW_FLOW
+    for h in range((n - Z_HALL) // 2):
+        step[Z_HALL + 2 * h] = STEP_SAT_K
+        step[Z_HALL + 2 * h + 1] = STEP_AIRFLOW
+    for i in range(n):
+        step[i] *= shrink
+        z[i] = clamp(z[i], lo[i], hi[i])
+    best = cost_w(z, chillers, economizer, w, halls, p, lim, u, out)
+    for _ in range(sweeps):
+        improved = False
+        for i in range(n):
+            for sign in (-1.0, 1.0):
+                old = z[i]
+                z[i] = clamp(old + sign * step[i], lo[i], hi[i])
+                if z[i] == old:
+                    continue
+                trial = cost_w(z, chillers, economizer, w, halls, p, lim, u, out)
+                if trial < best - 1e-6:
+                    best = trial
+                    improved = True
+                    break
+                z[i] = old
+        if not improved:
+            for i in range(n):
+                step[i] *= 0.5
+    return best
+
+
+@kernel
+def free_variables(u: F64, w: F64, halls: F64, z: F64) -> None:
+    """The free variables of a setpoint vector, airflow ratio from its fan speeds."""
+    z[Z_CHWST] = u[U_CHWST]
+    z[Z_CWST] = u[U_CWST]
+    z[Z_CW_FLOW] = u[U_CW_FLOW]
+    for h in range(halls.shape[0]):
+        hall = room.hall_params(halls[h])
+        sat_c = u[U_HALL + 2 * h]
+        one = airflow_speed(w[W_HALL + h], sat_c, sat_c + 0.5, 1.0, w[W_PRESSURE], hall)
+        z[Z_HALL + 2 * h] = sat_c
+        z[Z_HALL + 2 * h + 1] = u[U_HALL + 2 * h + 1] / one
+
+
+@kernel
+def best_for_machines(
+    z: F64, chillers: float, economizer: float, w: F64, halls: F64, p: PlantParams, lim: Limits,
+    lo: F64, hi: F64, sweeps: int, u: F64, out: F64,
+) -> float:  # fmt: skip
+    """Best setpoints for given machines over several valleys of condenser water, left in `z`; returns the cost [W]."""
+    best_z = z.copy()
+    best = descend(best_z, chillers, economizer, w, halls, p, lim, lo, hi, sweeps, 1.0, u, out)
+    for approach_k in START_APPROACHES_K:
+        trial_z = z.copy()
+        trial_z[Z_CWST] = w[W_OAWB] + approach_k
+        trial = descend(trial_z, chillers, economizer, w, halls, p, lim, lo, hi, sweeps, 1.0, u, out)
+        if trial < best:
+            best = trial
+            best_z[:] = trial_z
+    z[:] = best_z
+    return best
+
+
+@kernel
+def joint_optimum(
+    z: F64, chillers_max: float, w: F64, halls: F64, p: PlantParams, lim: Limits, lo: F64, hi: F64,
+    sweeps: int, u: F64, out: F64,
+) -> tuple[float, float, float]:  # fmt: skip
+    """Best setpoints over all machine choices, left in `z`; returns cost [W], chillers and economizer. The expert."""
+    start = z.copy()
+    best = np.inf
+    best_chillers = chillers_max
+    best_economizer = 0.0
+    for economizer in range(2 if p.economizer.present > 0.5 else 1):
+        for chillers in range(int(chillers_max) + 1):
+            if chillers == 0 and economizer == 0:
+                continue
+            trial_z = start.copy()
+            trial = best_for_machines(
+                trial_z, float(chillers), float(economizer), w, halls, p, lim, lo, hi, sweeps, u, out
+            )
+            if trial < best:
+                best = trial
+                best_chillers = float(chillers)
+                best_economizer = float(economizer)
+                z[:] = trial_z
+    cost_w(z, best_chillers, best_economizer, w, halls, p, lim, u, out)
+    return best, best_chillers, best_economizer
