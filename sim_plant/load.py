@@ -1,0 +1,131 @@
+"""IT load over time: a synthetic AI hall, or a recorded trace scaled to the site.
+
+A trace is held from sample to sample, not interpolated: a GPU job that starts between two samples is a step, and a
+ramp drawn between them would hide exactly what the airflow must survive.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import math
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coolctl.errors import ConfigError, Fault
+
+F64 = NDArray[np.float64]
+
+PEAK_RATIO, MEAN_RATIO = 0.90, 0.62
+TIME_COLUMNS = ("t_s", "time_s", "timestamp", "time")
+
+
+class Load:
+    """IT work as a ratio of the design IT power, on a fixed or free time grid, repeated for ever."""
+
+    def __init__(self, name: str, t_s: F64, ratio: F64):
+        self.name = name
+        self.t_s = t_s
+        self.holes = int(np.isnan(ratio).sum())
+        self.ratio = _fill(ratio)
+        self.period_s = float(t_s[-1] - t_s[0] + (t_s[-1] - t_s[-2] if len(t_s) > 1 else 1.0))
+
+    def at(self, t_s: float) -> float:
+        """Ratio at `t_s` [s]; holes in a trace hold the last value."""
+        phase = t_s % self.period_s + self.t_s[0]
+        i = int(np.searchsorted(self.t_s, phase, side="right")) - 1
+        return float(self.ratio[max(i, 0)])
+
+
+def _fill(ratio: F64) -> F64:
+    known = np.flatnonzero(~np.isnan(ratio))
+    if not len(known):
+        return np.full(len(ratio), MEAN_RATIO)
+    last = np.maximum.accumulate(np.where(np.isnan(ratio), -1, np.arange(len(ratio))))
+    return ratio[np.where(last < 0, known[0], last)]
+
+
+def constant(ratio: float) -> Load:
+    """The same load for ever."""
+    return Load(f"{ratio:g}", np.array([0.0, 3600.0]), np.array([ratio, ratio]))
+
+
+def synthetic(seed: int = 1, days: int = 14) -> Load:
+    """A hall of mixed work: a diurnal base, training jobs that start and end within seconds, some noise; 15 s grid."""
+    rng = np.random.default_rng(seed)
+    n = days * 5760
+    hour = np.arange(n) * 15.0 / 3600.0
+    base = 0.45 + 0.08 * np.sin(2.0 * math.pi * (hour - 9.0) / 24.0)
+    jobs = np.zeros(n)
+    position = 0
+    while position < n:
+        idle, length = rng.exponential(3.0), rng.exponential(5.0)
+        size = rng.uniform(0.05, 0.30)
+        start = position + int(idle * 240)
+        end = min(start + int(length * 240), n)
+        jobs[start:end] = size
+        position = max(end, position + 1)
+    ratio = np.clip(base + jobs + rng.normal(0.0, 0.004, n), 0.1, 1.0)
+    return Load("synthetic", np.arange(n) * 15.0, ratio)
+
+
+def load_load(source: str, scale: str = "peak", seed: int = 1) -> Load:
+    """A load by name: empty = synthetic, a number = constant, else `FILE[:COLUMN|sum]` (CSV, gz too)."""
+    if not source:
+        return synthetic(seed)
+    try:
+        return constant(float(source))
+    except ValueError:
+        return from_csv(source, scale)
+
+
+def from_csv(source: str, scale: str = "peak") -> Load:
+    """A recorded trace. Values above 1.5 count as power and are scaled so that the peak is 90 % (`peak`) or the mean
+    62 % (`mean`) of the design; ratios are taken as they are. `ConfigError` for anything unreadable."""
+    name, column = _split(source)
+    path = Path(name)
+    try:
+        raw = path.read_bytes()
+        text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8", "replace")
+    except (OSError, EOFError, gzip.BadGzipFile) as error:
+        raise ConfigError([Fault(name, None, "load", f"cannot be read: {error}")]) from error
+    rows = list(csv.DictReader(io.StringIO(text)))
+    if len(rows) < 2:
+        raise ConfigError([Fault(name, None, "load", "has fewer than two rows")])
+    fields = list(rows[0])
+    columns = _columns(name, fields, column)
+    time_column = next((c for c in TIME_COLUMNS if c in fields), None)
+    value = np.array([sum(_number(row[c]) for c in columns) for row in rows])
+    t_s = np.array([_number(row[time_column]) for row in rows]) if time_column else np.arange(len(rows)) * 300.0
+    if not np.isfinite(t_s).all() or (np.diff(t_s) <= 0).any():
+        raise ConfigError([Fault(name, None, str(time_column), "does not rise from row to row")])
+    if not np.isfinite(value).any():
+        raise ConfigError([Fault(name, None, ", ".join(columns), "holds no number")])
+    if np.nanmax(value) > 1.5:
+        value *= PEAK_RATIO / np.nanmax(value) if scale == "peak" else MEAN_RATIO / np.nanmean(value)
+    return Load(path.name.split(".")[0], t_s, np.clip(value, 0.02, 1.0))
+
+
+def _split(source: str) -> tuple[str, str]:
+    name, _, column = source.rpartition(":")
+    return (name, column) if name and not Path(source).exists() else (source, "")
+
+
+def _columns(name: str, fields: list[str], column: str) -> list[str]:
+    if column and column != "sum":
+        if column not in fields:
+            raise ConfigError([Fault(name, 1, column, f"no such column; there are {', '.join(fields)}")])
+        return [column]
+    power = [f for f in fields if f.endswith(("_kw", "_w", "_mw", "power"))]
+    other = [f for f in fields if f not in TIME_COLUMNS and f != "day"]
+    return power or other[:1]
+
+
+def _number(text: str | None) -> float:
+    try:
+        return float(text) if text else math.nan
+    except ValueError:
+        return math.nan

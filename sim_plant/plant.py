@@ -1,0 +1,221 @@
+"""The simulated plant as others meet it: points, `reset`, `step`, and the noise-free truth for the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coolctl.points import ROLES, U_HALL, Point
+from coolctl.psychro import dew_point_from_vapour_c, humidity_ratio_kgkg, saturation_humidity_ratio_kgkg
+from coolctl.site import Site
+from sim_plant import params, physics, room
+from sim_plant.bms import Bms, PlantView
+from sim_plant.equipment import chiller as ch
+from sim_plant.faults import Faults
+from sim_plant.load import Load, synthetic
+from sim_plant.sensors import Sensors
+from sim_plant.weather import Weather, from_statistics
+
+F64 = NDArray[np.float64]
+
+SUBSTEP_S = 1.0
+SETTLE_S = 3600
+
+
+class PlantPoint(NamedTuple):
+    """A point as the plant declares it; `min` and `max` in the point's own unit."""
+
+    id: str
+    role: str
+    unit: str
+    min: float
+    max: float
+    writable: bool
+    machine: str
+
+
+class Truth(NamedTuple):
+    """Noise-free state of the last step: electric powers [W], temperatures [°C], running totals of wear."""
+
+    it_w: float
+    chiller_w: float
+    tower_w: float
+    chw_pump_w: float
+    cw_pump_w: float
+    crah_fan_w: float
+    server_fan_w: float
+    server_fan_idle_w: float
+    rack_inlet_c: F64
+    dewpoint_c: float
+    chwst_c: float
+    unmet_w: float
+    water_kgs: float
+    chiller_starts: float
+    valve_travel: float
+    fan_travel: float
+    local: bool
+    heat_w: float
+    rejected_w: float
+    oawb_c: float
+    oadb_c: float
+
+
+class SimPlant:
+    """A plant built from a site file, driven by its own load and weather. Same seed, same run."""
+
+    def __init__(self, site: Site, weather: Weather | None = None, load: Load | None = None, *, noise: bool = True):
+        self.site = site
+        self.weather = weather or from_statistics(site.file.weather.station or "CHN_Guiyang")
+        self.load = load or synthetic()
+        self.noise = noise
+        self.points = [_plant_point(p) for p in site.table.points]
+        self._p = params.plant_record(site)
+        self._rows = params.hall_rows(site)
+        pattern = params.rack_pattern(site)
+        self._gain = np.concatenate([g for g, _ in pattern])
+        self._offset = np.concatenate([o for _, o in pattern])
+        self._starts = np.concatenate([[0], np.cumsum([len(g) for g, _ in pattern])]).astype(np.int64)
+        self._it_nom_w = self._rows[:, params.H_IT_NOM]
+        ids = [p.id for p in site.table.points]
+        self.faults = Faults(ids, site.halls, site.file.chillers.count)
+        self.duration_s = np.inf
+        self.reset(0)
+
+    def reset(self, seed: int) -> dict[str, float]:
+        """Start again at plant time zero, settled under local control; returns the first readings."""
+        f = self.site.file
+        self.rng = np.random.default_rng(seed)
+        halls = len(self._rows)
+        self.t_s = -float(SETTLE_S)
+        self.bms = Bms(halls, f.chillers.count, f.towers.cells, self.site.economizer is not None)
+        self.sensors = Sensors(self.site, self._starts)
+        self._x = _initial_halls(self._rows, self.load.at(0.0))
+        self._s = np.array([12.0, 12.0, 20.0, 20.0, 12.0, 22.0, 0.5, 0.4, 140e3, 1.0, 0.0, 26.0])
+        self._machines = np.zeros((f.chillers.count, ch.CHILLER_COLUMNS))
+        on = min(2, f.chillers.count)
+        self._machines[:on, ch.C_MODE], self._machines[:on, ch.C_RAMP] = ch.RUNNING, 1.0
+        self._inlet = np.full(len(self._gain), 23.0)
+        self._health = np.ones((halls, 2))
+        self._chillers_ok, self._plant_ok = np.ones(f.chillers.count), np.ones(3)
+        self._y, self._out = np.zeros((halls, room.HALL_OUTPUTS)), np.zeros(physics.PLANT_OUTPUTS)
+        self._weather_now = np.array([20.0, 15.0, self.site.pressure_pa, 0.008])
+        for _ in range(SETTLE_S):
+            self._advance(None, 1.0)
+        self.t_s = 0.0
+        self._machines[:, ch.C_STARTS] = 0.0
+        self._out[[physics.P_VALVE_TRAVEL, physics.P_FAN_TRAVEL]] = 0.0
+        return self._readings()
+
+    def step(self, setpoints: Mapping[str, float] | None, dt_s: float) -> dict[str, float] | None:
+        """Advance by `dt_s` under leased `setpoints` (by point id, in the site file's units); readings, or None at
+        the end. Empty or None = the plant's own control; a missing id stays with the plant."""
+        if self.t_s + dt_s > self.duration_s:
+            return None
+        leased = self._decode(setpoints) if setpoints else None
+        left = dt_s
+        while left > 1e-9:
+            piece = min(left, SUBSTEP_S)
+            self._advance(leased, piece)
+            left -= piece
+        return self._readings()
+
+    def _decode(self, setpoints: Mapping[str, float]) -> F64:
+        table = self.site.table
+        u = np.full(U_HALL + 2 * len(self._rows), np.nan)
+        for k, i in enumerate(self.site.u_point):
+            if i >= 0 and self.site.accepted[k]:
+                wire = setpoints.get(table.points[i].id)
+                if wire is not None and np.isfinite(wire):
+                    u[k] = min(max(table.points[i].decode(float(wire)), table.low[i]), table.high[i])
+        return u
+
+    def _advance(self, leased: F64 | None, dt_s: float) -> None:
+        self.t_s += dt_s
+        at_s = max(self.t_s, 0.0)
+        db_c, wb_c, pressure_pa = self.weather.at(at_s)
+        self._weather_now[0], self._weather_now[1], self._weather_now[2] = db_c, wb_c, pressure_pa
+        self._weather_now[3] = _humidity(db_c, wb_c, pressure_pa)
+        it_w = self.load.at(at_s) * self._it_nom_w / (1.0 + self._rows[:, params.H_FAN_SHARE])
+        self.faults.on_machines(self.t_s, self._health, self._chillers_ok, self._plant_ok)
+        u = self.bms.step(leased, self._view(), dt_s)
+        physics.step(
+            self._x, self._s, self._machines, self._inlet, self._gain, self._offset, self._starts, it_w, u,
+            self._weather_now, self._health, self._chillers_ok, self._plant_ok, self._rows, self._p, dt_s, self._y,
+            self._out,
+        )  # fmt: skip
+        self.sensors.follow(self._inlet, self._x, self._s, dt_s)
+
+    def _view(self) -> PlantView:
+        out, s = self._out, self._s
+        capacity = out[physics.P_CAPACITY]
+        fans = np.array(
+            [
+                physics.fan_speed_for(1.15, self._y[h, room.Y_DEMAND], self._x[h, room.X_SAT], self._weather_now[2], row)
+                for h, row in enumerate(self._rows)
+            ]
+        )
+        heat = out[physics.P_HX] + out[physics.P_CHILLER_HEAT]
+        return PlantView(
+            self.t_s,
+            s[physics.S_LEAVING],
+            out[physics.P_CHILLER_HEAT] / capacity if capacity > 0.0 else 0.0,
+            out[physics.P_RUNNING],
+            out[physics.P_AVAILABLE],
+            self._weather_now[1],
+            fans,
+            bool(out[physics.P_HX] > 0.97 * heat > 0.0),
+        )
+
+    @property
+    def truth(self) -> Truth:
+        """Noise-free state of the last step."""
+        y, out = self._y, self._out
+        return Truth(
+            float(y[:, room.Y_IT].sum()), float(out[physics.P_CHILLER]), float(out[physics.P_TOWER]),
+            float(out[physics.P_CHW_PUMP]), float(out[physics.P_CW_PUMP]), float(y[:, room.Y_CRAH].sum()),
+            float(y[:, room.Y_SRV_FAN].sum()), float(y[:, room.Y_SRV_FAN_IDLE].sum()), self._inlet.copy(),
+            self._dewpoint_c(), float(self._s[physics.S_LEAVING]), self._unmet_w(),
+            float(out[physics.P_WATER]), float(self._machines[:, ch.C_STARTS].sum()),
+            float(out[physics.P_VALVE_TRAVEL]), float(out[physics.P_FAN_TRAVEL]), self.bms.local,
+            float(out[physics.P_HX] + out[physics.P_CHILLER_HEAT]), float(out[physics.P_REJECTED]),
+            float(self._weather_now[1]), float(self._weather_now[0]),
+        )  # fmt: skip
+
+    def _dewpoint_c(self) -> float:
+        w = float(self._x[:, room.X_HUMID].max())
+        return float(dew_point_from_vapour_c(self._weather_now[2] * w / (0.62198 + w)))
+
+    def _unmet_w(self) -> float:
+        """Heat that the supply air carries above its setpoint beyond 1 K: cooling asked for and not delivered."""
+        over_k = self._x[:, room.X_SAT] - self.bms.u[U_HALL::2] - 1.0
+        return float(np.maximum(over_k, 0.0) @ (self._y[:, room.Y_DEMAND] * 1006.0))
+
+    def _readings(self) -> dict[str, float]:
+        values = self.sensors.read(self)
+        if self.noise:
+            self.sensors.add_noise(values, self.rng)
+        self.faults.on_sensors(values, self.t_s, self.rng)
+        return self.sensors.to_wire(values)
+
+
+def _plant_point(p: Point) -> PlantPoint:
+    return PlantPoint(p.id, p.role, p.unit, p.encode(p.low), p.encode(p.high), ROLES[p.role].writable, p.machine)
+
+
+def _humidity(db_c: float, wb_c: float, pressure_pa: float) -> float:
+    """Outdoor humidity ratio from the wet-bulb balance [kg/kg]."""
+    ws = saturation_humidity_ratio_kgkg(wb_c, pressure_pa)
+    w = ((2.501e6 - 2326.0 * wb_c) * ws - 1006.0 * (db_c - wb_c)) / (2.501e6 + 1860.0 * db_c - 4186.0 * wb_c)
+    return float(max(w, 1e-4))
+
+
+def _initial_halls(rows: F64, ratio: float) -> F64:
+    x = np.zeros((len(rows), room.HALL_STATES))
+    x[:, room.X_COLD], x[:, room.X_HOT], x[:, room.X_SAT] = 22.5, 34.5, 22.0
+    x[:, room.X_SINK], x[:, room.X_CHASSIS], x[:, room.X_STRUCT] = 22.5 + 12.0 * ratio, 28.5, 33.0
+    x[:, room.X_FAN], x[:, room.X_VALVE], x[:, room.X_VALVE_I], x[:, room.X_SRV_FAN] = 0.7, 0.4, 0.4, 1.0
+    x[:, room.X_HUMID] = humidity_ratio_kgkg(22.0, 0.45, 90e3)
+    return x
