@@ -9,6 +9,7 @@ nothing is ever unpickled. The writer is edge/recorder.py, the reader recording.
 from __future__ import annotations
 
 import json
+import re
 import struct
 import zlib
 from collections.abc import Iterable
@@ -17,6 +18,7 @@ from typing import Any, NamedTuple
 from coolctl.errors import RecordingError
 from coolctl.recording_columns import F64, encode_rows, inflate
 
+FILE_NAME = re.compile(r"^(?P<name>.+)-(?P<seq>\d{6,})(?P<slot>[ab])?\.(?P<kind>cool|wal)$")
 Events = list[tuple[int, dict[str, Any]]]
 
 FORMAT_VERSION = 1
@@ -30,7 +32,6 @@ MAX_BLOCK_ROWS = 4096
 MAX_BLOCK_VALUES = 1 << 24
 MAX_HEADER_BYTES = 16 << 20
 MAX_EVENTS_BYTES = 16 << 20
-MAX_BODY_BYTES = 9 * MAX_BLOCK_VALUES
 
 _PREAMBLE = struct.Struct("<8sHH8sIQIII")
 _FRAME = struct.Struct("<4sIQIII")
@@ -153,7 +154,7 @@ def decode_frame_head(data: bytes, tag: bytes, columns: int) -> FrameHead | None
     bad = (
         not 0 < head.rows <= MAX_BLOCK_ROWS
         or head.rows * columns > MAX_BLOCK_VALUES
-        or head.body_len > MAX_BODY_BYTES
+        or head.body_len > columns * (16 + 9 * head.rows) + 64
         or head.events_len > MAX_EVENTS_BYTES
         or head.first_row >= 1 << 62
         or (tag == TAG_ROW and (head.rows != 1 or head.body_len != 8 * columns))
@@ -166,7 +167,7 @@ def decode_frame_head(data: bytes, tag: bytes, columns: int) -> FrameHead | None
 
 def encode_events(events: Events) -> bytes:
     """Events as JSON; what JSON does not know is written as text. Too much of it is replaced by its count."""
-    data = json.dumps(events, default=str, separators=(",", ":")).encode()
+    data = json.dumps(events, default=str, skipkeys=True, separators=(",", ":")).encode()
     if len(data) <= MAX_EVENTS_BYTES:
         return data
     return json.dumps([[events[0][0], {"text": f"{len(events)} events of {len(data)} bytes not recorded"}]]).encode()
