@@ -141,7 +141,11 @@ class _Open(NamedTuple):
 
 
 class Recorder:
-    """One per process and folder. `columns` names the row's entries; `header` is what a replay needs besides."""
+    """One per process and folder. `columns` names the row's entries; `header` is what a replay needs besides.
+
+    `wait_for_disk` is for imports and unpaced runs, where rows come as fast as they can be written: a full queue then
+    holds up `append` instead of ending the run.
+    """
 
     def __init__(
         self,
@@ -152,6 +156,7 @@ class Recorder:
         block_rows: int = 60,
         *,
         retry_s: float = 60.0,
+        wait_for_disk: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ):
         self._folder = Path(folder)
@@ -161,6 +166,7 @@ class Recorder:
         self._shape = (len(columns),)
         self._block_rows = max(1, min(block_rows, fmt.MAX_BLOCK_ROWS, fmt.MAX_BLOCK_VALUES // len(columns)))
         self._rotate_s, self._retry_s, self._clock = rotate_s, retry_s, clock
+        self._wait_for_disk = wait_for_disk
         self._frame = bytearray(fmt.FRAME_BYTES + 8 * len(columns))
         self._frame_row = np.frombuffer(self._frame, dtype=np.float64, offset=fmt.FRAME_BYTES)
         self.dropped_rows = 0
@@ -227,7 +233,7 @@ class Recorder:
             self._cut()
         done = threading.Event()
         self._jobs.put(done)
-        return self._thread is not None and done.wait(timeout_s) and self.failed is None
+        return self._thread_lives() and done.wait(timeout_s) and self.failed is None
 
     def close(self, timeout_s: float = 5.0) -> None:
         """Finish the run. A disk that hangs longer than `timeout_s` leaves the rest to the write-ahead file."""
@@ -244,6 +250,9 @@ class Recorder:
                 self._failed = "closed while the disk hung; the last rows are in the write-ahead files"
         self._failed = self._failed or (files.failed if files is not None else None) or "closed"
 
+    def _thread_lives(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
     def _start(self, files: _Files | None) -> None:
         """Begin a run at row 0."""
         self._files, self._opened = files, None
@@ -259,7 +268,9 @@ class Recorder:
         files = self._files
         if files is None or not self._filled:
             return
-        if self._thread is None or not self._thread.is_alive():
+        while self._wait_for_disk and self._jobs.qsize() >= MAX_WAITING_BLOCKS and self._thread_lives():
+            time.sleep(0.001)
+        if not self._thread_lives():
             self._stop("the writer thread has died")
             return
         if self._jobs.qsize() >= MAX_WAITING_BLOCKS:
@@ -268,7 +279,7 @@ class Recorder:
         now_s = self._clock()
         rotate = now_s >= self._rotate_at_s
         if rotate:
-            self._rotate_at_s = now_s + self._rotate_s
+            self._rotate_at_s += self._rotate_s * (1 + (now_s - self._rotate_at_s) // self._rotate_s)
         other = 1 - self._slot
         retired = None
         if files.wal_free[other]:

@@ -1,0 +1,101 @@
+"""What a tick decided, and everything that led to it: one row of floats for the recording, names for the operator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coolctl.control.mode import MODES, PUBLISHING
+from coolctl.control.shield import LIMITS
+
+if TYPE_CHECKING:
+    from coolctl.site import Site
+
+F64 = NDArray[np.float64]
+
+TERMS = (
+    "it_w", "hottest_c", "oawb_c", "dewpoint_c", "measured_w", "model_w", "baseline_w", "plan_w", "policy_w",
+    "ride_through_s", "chwst_cap_c", "inlet_bias_k", "trim_k", "plr", "clean_s", "policy_used", "quorum",
+    "substituted", "gateway_age_s", "confirmed",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One tick's result. `u*` are setpoint vectors in internal units; NaN where there is none."""
+
+    site: Site
+    now_s: float
+    seq: int
+    mode: str
+    granted: str
+    mode_reason: str
+    u: F64
+    u_wish: F64
+    u_policy: F64
+    u_baseline: F64
+    bits: NDArray[np.int64]
+    term_values: F64
+    plan_source: str
+    alarm: str
+
+    @property
+    def published(self) -> bool:
+        """Whether this mode leases setpoints to the plant."""
+        return self.mode in PUBLISHING
+
+    @property
+    def setpoints(self) -> dict[str, float]:
+        """`{point id: value in the site file's unit}` of the accepted setpoints; empty when nothing is published."""
+        return self.wire(self.u) if self.published else {}
+
+    def wire(self, u: F64) -> dict[str, float]:
+        """A setpoint vector by point id, in the site file's units; unknown entries left out."""
+        points, site = self.site.table.points, self.site
+        values = {}
+        for k, i in enumerate(site.u_point):
+            if site.accepted[k] and u[k] == u[k]:
+                values[points[i].id] = round(points[i].encode(float(u[k])), 4)
+        return values
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """Why each accepted setpoint is what it is, by point id."""
+        origin = self.plan_source if self.policy_used else f"rule baseline ({self.mode})"
+        points, site = self.site.table.points, self.site
+        return {
+            points[i].id: ", ".join(names) if (names := self.binding(k)) else origin
+            for k, i in enumerate(site.u_point)
+            if site.accepted[k]
+        }
+
+    def binding(self, k: int) -> list[str]:
+        """Names of the limits that changed entry `k`."""
+        bits = int(self.bits[k])
+        return [name.replace("_", " ") + " limit" for j, name in enumerate(LIMITS) if bits >> j & 1]
+
+    @property
+    def policy_used(self) -> bool:
+        return bool(self.term_values[TERMS.index("policy_used")] > 0.5)
+
+    @property
+    def terms(self) -> Mapping[str, float]:
+        """Every intermediate term by name."""
+        return dict(zip(TERMS, self.term_values.tolist(), strict=True))
+
+    def row(self) -> F64:
+        """The decision as floats: what replay compares bit for bit (see `row_columns`)."""
+        head = (float(self.seq), float(MODES.index(self.mode)), float(MODES.index(self.granted)))
+        return np.concatenate([head, self.u, self.u_wish, self.u_policy, self.u_baseline, self.bits, self.term_values])
+
+
+def row_columns(site: Site) -> list[str]:
+    """Names of `Decision.row`'s entries."""
+    columns = ["seq", "mode", "granted"]
+    for kind in ("sp", "wish", "policy", "baseline", "limits"):
+        columns += [f"{kind}:{name}" for name in site.u_names]
+    return columns + [f"term:{name}" for name in TERMS]

@@ -1,0 +1,121 @@
+"""Who is in charge: the operator's grant, the evidence for it, and the rung of the ladder that follows.
+
+Fast out, slow in. A person's choice always wins and may only be made safer by the program: a grant of `auto` runs as
+`fallback` until the evidence has been clean for long enough, and drops back within a tick of a hard fault or three of
+a soft one.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+MODES = ("monitor", "shadow", "advise", "bounded", "auto", "fallback", "release", "emergency")
+PUBLISHING = ("bounded", "auto", "fallback", "emergency")
+POLICY_MODES = ("bounded", "auto")
+
+SOFT_TICKS = 3
+REARM_MAX_PER_H = 3
+GATEWAY_LOST_S = 15.0
+EMERGENCY_CLEAR_S = 60.0
+
+
+class Evidence(NamedTuple):
+    """What a tick knows about its right to be in charge."""
+
+    hand: bool
+    gateway_age_s: float
+    ack_agrees: bool
+    quorum: bool
+    over_alarm: bool
+    no_cooling: bool
+    policy_ok: bool
+    model_ok: bool
+    overrun: bool
+
+
+class ModeMachine:
+    """Holds the grant and the effective mode; `step` moves along the declared graph only."""
+
+    def __init__(self, granted: str, clean_s: float):
+        if granted not in MODES:
+            raise ValueError(f"unknown mode {granted!r}")
+        self.granted = granted
+        self.clean_needed_s = clean_s
+        # A policy grant starts on the rule baseline; the policy has to earn it.
+        self.mode = "fallback" if granted in POLICY_MODES else granted
+        self.reason = "start"
+        self.clean_s = 0.0
+        self._soft = 0
+        self._calm_s = 0.0
+        self._rearms_s: list[float] = []
+        self.latched = False
+
+    def grant(self, mode: str, reason: str) -> None:
+        """An operator's command; effective in this tick, with the policy's clean time starting anew."""
+        if mode not in MODES:
+            raise ValueError(f"unknown mode {mode!r}")
+        self.granted, self.reason = mode, reason
+        self.latched = False
+        self._rearms_s.clear()
+        keep = mode in POLICY_MODES and self.mode in POLICY_MODES
+        if not keep:
+            self.mode = "fallback" if mode in POLICY_MODES else mode
+            self.clean_s = 0.0
+
+    def step(self, e: Evidence, now_s: float, dt_s: float) -> tuple[str, str]:
+        """Effective mode of this tick and the event that caused it."""
+        before = self.mode
+        mode, reason = self._next(e, now_s, dt_s)
+        if mode != before:
+            self.mode, self.reason = mode, reason
+        return self.mode, self.reason
+
+    def _next(self, e: Evidence, now_s: float, dt_s: float) -> tuple[str, str]:
+        if self.granted not in (*POLICY_MODES, "fallback", "emergency"):
+            return self.granted, self.reason
+        if e.hand:
+            self.clean_s = 0.0
+            return "release", "the plant is in hand at the BMS"
+        if e.gateway_age_s > GATEWAY_LOST_S:
+            self.clean_s = 0.0
+            return "release", "the gateway has been silent for 15 s"
+        if self.granted == "emergency":
+            return "emergency", self.reason
+        if e.over_alarm or e.no_cooling:
+            self._calm_s = self.clean_s = 0.0
+            return "emergency", "rack inlet above alarm" if e.over_alarm else "no machine carries the load"
+        self._calm_s += dt_s
+        if self.mode == "emergency" and self._calm_s < EMERGENCY_CLEAR_S:
+            return "emergency", self.reason
+        if self.granted == "fallback":
+            return "fallback", "granted"
+        return self._policy_rung(e, now_s, dt_s)
+
+    def _policy_rung(self, e: Evidence, now_s: float, dt_s: float) -> tuple[str, str]:
+        fault = self._fault(e)
+        self._soft = self._soft + 1 if fault else 0
+        self.clean_s = 0.0 if fault else self.clean_s + dt_s
+        if self.mode in POLICY_MODES:
+            if fault and (self._soft >= SOFT_TICKS or not e.model_ok):
+                self._rearms_s = [t for t in self._rearms_s if now_s - t < 3600.0] + [now_s]
+                self.latched = len(self._rearms_s) > REARM_MAX_PER_H
+                return "fallback", fault
+            return self.granted, "granted"
+        if self.latched:
+            return "fallback", "demoted more than three times within an hour: an operator must clear it"
+        if self.clean_s >= self.clean_needed_s:
+            return self.granted, f"clean for {self.clean_needed_s:.0f} s"
+        reason = fault or (self.reason if self.mode == "fallback" else "settling on the rule baseline")
+        return "fallback", reason
+
+    def _fault(self, e: Evidence) -> str:
+        """The first reason against the policy being in charge, or nothing."""
+        checks = (
+            (e.model_ok, "no admitted policy"),
+            (e.quorum, "too few rack inlets are known"),
+            (e.policy_ok, "the policy gave no usable proposal"),
+            (e.gateway_age_s <= 5.0, "the gateway is silent"),
+            (e.ack_agrees, "the plant does not confirm the setpoints"),
+            (not e.overrun, "the control loop overran"),
+        )
+        return next((reason for ok, reason in checks if not ok), "")

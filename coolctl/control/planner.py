@@ -1,0 +1,190 @@
+"""The slow half of the loop: every minute, or on an event, better setpoints and which machines should run.
+
+The work is cut into candidates, one a tick, so that no tick pays for a whole optimisation. Machines change only for a
+saving that stands out twice in a row, or at once when what runs can no longer carry the load.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coolctl.control.objective import PENALTY_W, Limits, cost_w, penalty_w
+from coolctl.control.refine import AIRFLOW_MAX, descend, free_variables
+from coolctl.points import U_CHILLERS, U_ECONOMIZER, u_size
+from coolctl.site_schema import LimitsTable
+from coolctl.thermal.dynamics import ride_through_s
+from coolctl.thermal.plant import O_COOLING, OUTPUTS, W_HALL, W_OAWB, PlantParams, evaluate_plant
+
+F64 = NDArray[np.float64]
+
+SWEEPS = 5
+SHRINK = 0.5
+LOAD_EVENT_RATIO, WETBULB_EVENT_K = 0.03, 0.5
+SWITCH_GAIN_RATIO, SWITCH_GAIN_W, SWITCH_CONFIRMATIONS = 0.03, 500.0, 2
+INFEASIBLE_W = 0.002 * PENALTY_W
+EVENT_MIN_S = 15.0
+CAP_BISECTIONS = 4
+
+
+class Proposal(NamedTuple):
+    """Free variables and machines, from the policy or a search."""
+
+    z: F64
+    chillers: float
+    economizer: float
+
+
+class Plan(NamedTuple):
+    """Where the setpoints should go; costs [W] are the model's, penalties included."""
+
+    u: F64
+    z: F64
+    chillers: float
+    economizer: float
+    cost_w: float
+    policy_cost_w: float
+    baseline_cost_w: float
+    source: str
+
+
+class Planner:
+    """Holds the running optimisation; `step` does one slice and returns the newest complete plan, if any."""
+
+    def __init__(self, halls: F64, p: PlantParams, lim: LimitsTable, period_s: float, required_s: float):
+        self._halls, self._p, self._lim, self._period_s = halls, p, lim, period_s
+        self._required_s = required_s
+        count = len(halls)
+        plant_lo = [lim.chwst_sp_min_c, lim.cwst_sp_min_c, lim.cw_flow_sp_min_ratio]
+        plant_hi = [lim.chwst_sp_max_c, lim.cwst_sp_max_c, lim.cw_flow_sp_max_ratio]
+        self.lo = np.array(plant_lo + [lim.sat_sp_min_c, lim.airflow_ratio_min] * count)
+        self.hi = np.array(plant_hi + [lim.sat_sp_max_c, AIRFLOW_MAX] * count)
+        self._u, self._out = np.zeros(u_size(count)), np.zeros(len(OUTPUTS))
+        self._scratch = np.zeros(2 * count)
+        self.plan: Plan | None = None
+        self.chwst_cap_c = lim.chwst_sp_max_c
+        self._queue: list[Proposal] = []
+        self._found: list[tuple[float, Proposal]] = []
+        self._started_s = -np.inf
+        self._load_w, self._wetbulb_c = np.nan, np.nan
+        self._votes: dict[tuple[float, float], int] = {}
+        self._policy_cost_w = np.nan
+
+    def due(self, w: F64, now_s: float) -> bool:
+        """Whether a new optimisation should start: the period is over, or load or wet bulb has moved."""
+        age_s = now_s - self._started_s
+        load_w = float(w[W_HALL:].sum())
+        moved = abs(load_w - self._load_w) > LOAD_EVENT_RATIO * self._load_w
+        moved = moved or abs(w[W_OAWB] - self._wetbulb_c) > WETBULB_EVENT_K
+        return not age_s < self._period_s or (moved and age_s >= EVENT_MIN_S)
+
+    def step(
+        self, w: F64, lim: Limits, policy: Proposal | None, baseline_u: F64, current: Proposal, available: float, now_s: float
+    ) -> Plan | None:
+        """One slice of work under conditions `w`; `current` is what is set and running now."""
+        if self._queue:
+            self._try(self._queue.pop(0), w, lim)
+            if not self._queue:
+                self._finish(w, lim, baseline_u, current)
+        elif self.due(w, now_s):
+            self._started_s = now_s
+            self._load_w, self._wetbulb_c = float(w[W_HALL:].sum()), float(w[W_OAWB])
+            self._found = []
+            self._update_cap(current, w)
+            self._queue = self._candidates(policy, current, available)
+            self._policy_cost_w = self._cost(policy, w, lim) if policy else np.nan
+        return self.plan
+
+    def _candidates(self, policy: Proposal | None, current: Proposal, available: float) -> list[Proposal]:
+        """What is set now, what the policy proposes, and the neighbouring machine choices from the better start."""
+        start = policy.z if policy else current.z
+        n, e = current.chillers, current.economizer
+        machines = [(n, e), (n + 1.0, e), (n - 1.0, e), (n, 1.0 - e), (0.0, 1.0)]
+        if policy:
+            machines.insert(1, (policy.chillers, policy.economizer))
+        valid: list[tuple[float, float]] = []
+        for k, f in machines:
+            possible = 0.0 <= k <= available and (k > 0.5 or f > 0.5) and (f < 0.5 or self._p.economizer.present > 0.5)
+            if possible and (k, f) not in valid:
+                valid.append((k, f))
+        queue = [Proposal(start.copy(), k, f) for k, f in valid]
+        if policy and (n, e) in valid:
+            queue.append(Proposal(current.z.copy(), n, e))
+        return queue or [current]
+
+    def _cost(self, proposal: Proposal, w: F64, lim: Limits) -> float:
+        z = np.minimum(np.maximum(proposal.z, self.lo), self._upper())
+        return float(
+            cost_w(z, proposal.chillers, proposal.economizer, w, self._halls, self._p, lim, self._u, self._out)
+        )
+
+    def _upper(self) -> F64:
+        hi = self.hi.copy()
+        hi[0] = max(min(hi[0], self.chwst_cap_c), self.lo[0])
+        return hi
+
+    def _try(self, candidate: Proposal, w: F64, lim: Limits) -> None:
+        cost = descend(
+            candidate.z, candidate.chillers, candidate.economizer, w, self._halls, self._p, lim, self.lo,
+            self._upper(), SWEEPS, SHRINK, self._u, self._out,
+        )  # fmt: skip
+        self._found.append((float(cost), candidate))
+
+    def _finish(self, w: F64, lim: Limits, baseline_u: F64, current: Proposal) -> None:
+        """Choose among the candidates; never worse in the model than the rule baseline."""
+        machines = (current.chillers, current.economizer)
+        same = [f for f in self._found if (f[1].chillers, f[1].economizer) == machines]
+        others = [f for f in self._found if (f[1].chillers, f[1].economizer) != machines]
+        best = min(same, key=lambda f: f[0]) if same else (np.inf, current)
+        source = "policy, refined"
+        if others:
+            other = min(others, key=lambda f: f[0])
+            if self._confirmed(best[0], other):
+                best, source = other, "machines changed"
+        baseline_cost = self._baseline_cost(baseline_u, w, lim)
+        if baseline_cost < best[0]:
+            z = np.empty(len(self.lo))
+            free_variables(baseline_u, w, self._halls, z)
+            best = (baseline_cost, Proposal(z, baseline_u[U_CHILLERS], baseline_u[U_ECONOMIZER]))
+            source = "rule baseline is cheaper in the model"
+        chosen = best[1]
+        cost_w(chosen.z, chosen.chillers, chosen.economizer, w, self._halls, self._p, lim, self._u, self._out)
+        self.plan = Plan(
+            self._u.copy(), chosen.z.copy(), chosen.chillers, chosen.economizer, best[0], self._policy_cost_w,
+            baseline_cost, source,
+        )  # fmt: skip
+
+    def _confirmed(self, now_cost: float, other: tuple[float, Proposal]) -> bool:
+        key = (other[1].chillers, other[1].economizer)
+        if now_cost > INFEASIBLE_W + other[0] or not np.isfinite(now_cost):
+            return True
+        better = other[0] < (1.0 - SWITCH_GAIN_RATIO) * now_cost - SWITCH_GAIN_W
+        self._votes = {key: self._votes.get(key, 0) + 1} if better else {}
+        return self._votes.get(key, 0) >= SWITCH_CONFIRMATIONS
+
+    def _baseline_cost(self, baseline_u: F64, w: F64, lim: Limits) -> float:
+        evaluate_plant(baseline_u, w, self._halls, self._p, self._out)
+        total = float(self._out[O_COOLING] + penalty_w(baseline_u, self._halls, self._p, lim, self._out))
+        return total if total == total else np.inf
+
+    def _update_cap(self, current: Proposal, w: F64) -> None:
+        """Warmest chilled water that still leaves the required ride-through, by bisection on the roll-out."""
+        u = self.plan.u.copy() if self.plan else self._u.copy()
+        if not u[-1] > 0.0:
+            u[:] = 0.0
+            u[7::2], u[8::2], u[1] = 23.0, 0.8, self._lim.chw_dp_sp_max_pa
+        lo, hi = self._lim.chwst_sp_min_c, self._lim.chwst_sp_max_c
+        for k in range(CAP_BISECTIONS + 1):
+            mid = hi if k == 0 else 0.5 * (lo + hi)
+            seconds = ride_through_s(
+                u, w, mid, mid + 8.0, self._lim.rack_inlet_allowable_c, self._halls, self._p, self._scratch
+            )
+            if seconds >= self._required_s:
+                lo = mid
+            else:
+                hi = mid
+            if hi - lo < 1e-9:
+                break
+        self.chwst_cap_c = lo

@@ -1,0 +1,122 @@
+"""The learned policy's interface: what it is shown, what its outputs mean, and when it must not be asked.
+
+Outputs are relative quantities, so that one network serves sites of other sizes: supply air below the inlet limit,
+chilled water below supply air, condenser water above wet bulb, flows and counts as ratios.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coolctl.control.estimate import Estimate
+from coolctl.control.objective import Z_CHWST, Z_CW_FLOW, Z_CWST, Z_HALL
+from coolctl.thermal.plant import W_HALL, W_OADB, W_OAWB, W_PRESSURE, PlantParams
+
+F64 = NDArray[np.float64]
+F32 = NDArray[np.float32]
+
+
+class Feature(NamedTuple):
+    """A network input: name with unit, and the range it is trained for."""
+
+    name: str
+    low: float
+    high: float
+
+
+FEATURES = (
+    Feature("load_ratio", 0.10, 1.05),
+    Feature("oawb_c", -15.0, 30.0),
+    Feature("wetbulb_depression_k", 0.0, 20.0),
+    Feature("pressure_pa", 70e3, 104e3),
+    Feature("inlet_limit_c", 22.0, 27.0),
+    Feature("chwst_cap_c", 10.0, 20.0),
+    Feature("dewpoint_c", -10.0, 18.0),
+    Feature("chillers_available_ratio", 0.0, 1.0),
+    Feature("economizer_present", 0.0, 1.0),
+    Feature("chiller_size_ratio", 0.3, 1.2),
+    Feature("tower_water_ratio", 0.5, 2.0),
+)
+OUTPUTS = (
+    "sat_below_limit_k", "chwst_below_sat_k", "cwst_over_wetbulb_k", "cw_flow_ratio", "airflow_ratio",
+    "chiller_share_ratio", "economizer_on",
+)  # fmt: skip
+Y_SAT, Y_CHWST, Y_CWST, Y_CW_FLOW, Y_AIRFLOW, Y_CHILLERS, Y_ECONOMIZER = range(len(OUTPUTS))
+
+LOW = np.array([f.low for f in FEATURES], dtype=np.float32)
+HIGH = np.array([f.high for f in FEATURES], dtype=np.float32)
+DEWPOINT_UNKNOWN_C = 12.0
+
+
+class Policy(Protocol):
+    """An admitted network: features in, outputs back; float32 arrays of one row."""
+
+    model_hash: str
+
+    def infer(self, features: F32) -> F32: ...
+
+
+class Situation(NamedTuple):
+    """Numbers that the features need beside the estimate."""
+
+    inlet_limit_c: float
+    chwst_cap_c: float
+    chillers_available: float
+
+
+def features(est: Estimate, s: Situation, it_nom_w: F64, p: PlantParams) -> F32:
+    """The feature vector [1 × features], float32."""
+    w = est.w
+    heat_nom_w = float(it_nom_w.sum())
+    duty_w = max(p.chillers - p.chillers_redundant, 1.0) * p.chiller.capacity_ref_w
+    dewpoint_c = est.dewpoint_c if est.dewpoint_c == est.dewpoint_c else DEWPOINT_UNKNOWN_C
+    row = (
+        float(w[W_HALL:].sum()) / heat_nom_w,
+        w[W_OAWB],
+        w[W_OADB] - w[W_OAWB],
+        w[W_PRESSURE],
+        s.inlet_limit_c,
+        s.chwst_cap_c,
+        dewpoint_c,
+        s.chillers_available / p.chillers,
+        p.economizer.present,
+        heat_nom_w / duty_w,
+        p.cells * p.tower.water_flow_nom_kgs / (p.chillers * p.chiller.condenser_flow_nom_kgs),
+    )
+    return np.array([row], dtype=np.float32)
+
+
+def outside(x: F32, slack: float = 0.1) -> str:
+    """Name of the first feature outside its trained range by more than `slack` of it, or nothing; NaN is outside."""
+    span = HIGH - LOW
+    bad = ~((x[0] >= LOW - slack * span) & (x[0] <= HIGH + slack * span))
+    return FEATURES[int(np.argmax(bad))].name if bad.any() else ""
+
+
+def labels(z: F64, chillers: float, economizer: float, w: F64, limit_c: float, heat_w: float, p: PlantParams) -> F32:
+    """Network outputs that stand for an optimum: the inverse of `decode`, halls averaged."""
+    sat_c, airflow = float(z[Z_HALL::2].mean()), float(z[Z_HALL + 1 :: 2].mean())
+    share = chillers * p.chiller.capacity_ref_w / heat_w
+    return np.array(
+        [limit_c - sat_c, sat_c - z[Z_CHWST], z[Z_CWST] - w[W_OAWB], z[Z_CW_FLOW], airflow, share, economizer],
+        dtype=np.float32,
+    )
+
+
+def decode(y: F32, w: F64, limit_c: float, halls: int, p: PlantParams) -> tuple[F64, float, float]:
+    """Free variables, chillers and economizer that network outputs `y` [outputs] ask for; not yet limited."""
+    z = np.empty(Z_HALL + 2 * halls)
+    sat_c = limit_c - float(y[Y_SAT])
+    z[Z_CHWST] = sat_c - float(y[Y_CHWST])
+    z[Z_CWST] = w[W_OAWB] + float(y[Y_CWST])
+    z[Z_CW_FLOW] = float(y[Y_CW_FLOW])
+    z[Z_HALL::2] = sat_c
+    z[Z_HALL + 1 :: 2] = float(y[Y_AIRFLOW])
+    heat_w = float(w[W_HALL:].sum())
+    chillers = float(np.floor(float(y[Y_CHILLERS]) * heat_w / p.chiller.capacity_ref_w + 0.5))
+    economizer = 1.0 if float(y[Y_ECONOMIZER]) > 0.5 and p.economizer.present > 0.5 else 0.0
+    chillers = min(max(chillers, 0.0 if economizer else 1.0), p.chillers)
+    return z, chillers, economizer

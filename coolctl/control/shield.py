@@ -1,0 +1,279 @@
+"""The last word on every setpoint: limits, interlocks, machines that must keep running, dwell and slew.
+
+Knows nothing of the policy: whoever asked, the answer obeys the same list. Each limit that changed a setpoint is
+named. Warm-direction moves need evidence (quorum, inlets below their limit, a confirming plant); cooling moves do not.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coolctl.control.estimate import Estimate
+from coolctl.control.rolling import RollingMin
+from coolctl.points import U_CELLS, U_CHILLERS, U_CHW_DP, U_CHWST, U_CW_FLOW, U_CWST, U_ECONOMIZER, U_HALL
+from coolctl.site_schema import DwellTable, LimitsTable, RatesTable
+from coolctl.thermal.plant import (
+    O_CHWST, O_EVAPORATOR, O_PLR, O_UNMET, O_VALVE, OUTPUTS, W_HALL, PlantParams, air_side, evaluate_plant,
+)  # fmt: skip
+
+F64 = NDArray[np.float64]
+
+LIMITS = (
+    "not_a_number", "site_limit", "authority", "airflow", "inlet", "dew_point", "coil", "ride_through", "evidence",
+    "capacity", "remaining_capacity", "dwell", "available", "rate", "emergency", "mode_change",
+)  # fmt: skip
+BIT = {name: 1 << k for k, name in enumerate(LIMITS)}
+
+# +1: a higher value means less cooling; -1: more.
+PLANT_WARM_SIGN = (1.0, -1.0, -1.0, 1.0, -1.0, -1.0, -1.0)
+DEWPOINT_UNKNOWN_C = 14.0
+SUPPLY_FLOOR_C = 15.0
+COIL_VALVE_MAX = 0.97
+EVAPORATOR_MAX, PLR_MAX = 1.25, 1.0
+WINDOW_SHORT_S, WINDOW_LONG_S = 900.0, 3600.0
+WINDOW_MARGIN_K = 0.5
+MODE_CHANGE_FAN_RATIO = 0.019
+WARM_CHWST_K = 1.5
+EVALUATE_AGAIN = 8
+
+
+class Context(NamedTuple):
+    """What the shield is told beside the wish: all of it measured or computed without the policy."""
+
+    est: Estimate
+    demand_speed: F64
+    baseline_u: F64
+    bounded: bool
+    emergency: bool
+    mode_changed: bool
+    confirmed: bool
+    chwst_cap_c: float
+    ride_through_s: float
+    available: float
+
+
+class Shield:
+    """Holds what was published last and the machines' timers; `limit` turns a wish into what may be published."""
+
+    def __init__(
+        self, halls: F64, p: PlantParams, lim: LimitsTable, rates: RatesTable, dwell: DwellTable,
+        authority: tuple[float, float], required_s: float,
+    ):  # fmt: skip
+        self._halls, self._p, self._lim, self._dwell, self._required_s = halls, p, lim, dwell, required_s
+        count = len(halls)
+        self.lo, self.hi = limit_vectors(lim, count, p)
+        self.down, self.up = rate_vectors(rates, count)
+        self.warm_sign = np.array(PLANT_WARM_SIGN + (1.0, -1.0) * count)
+        k, ratio = authority
+        dp_band = ratio * lim.chw_dp_sp_max_pa * 4.0
+        self.authority = np.array([k, dp_band, 1.0, k, p.cells, ratio * 3.0, 1.0] + [k, ratio] * count)
+        self.last: F64 | None = None
+        self._changed_s = {U_CHILLERS: -np.inf, U_CELLS: -np.inf, U_ECONOMIZER: -np.inf}
+        self._started_s = -np.inf
+        self._short, self._long = RollingMin(WINDOW_SHORT_S), RollingMin(WINDOW_LONG_S)
+        self._out = np.zeros(len(OUTPUTS))
+
+    def limit(self, wish: F64, c: Context, dt_s: float) -> tuple[F64, NDArray[np.int64]]:
+        """Setpoints that may be published, and per setpoint the bits of the limits that changed it."""
+        if self.last is None:
+            self.last = self._first(c)
+        u = wish.copy()
+        bits = np.zeros(len(u), dtype=np.int64)
+        last = self.last
+        self._set(u, np.where(np.isfinite(u), u, c.baseline_u), bits, "not_a_number")
+        self._set(u, np.where(np.isfinite(u), u, last), bits, "not_a_number")
+        if c.bounded:
+            band = self.authority
+            self._set(u, np.clip(u, c.baseline_u - band, c.baseline_u + band), bits, "authority")
+        self._set(u, np.clip(u, self.lo, self.hi), bits, "site_limit")
+        self._cap(u, bits, U_CHWST, max(c.chwst_cap_c, self.lo[U_CHWST]), "ride_through")
+        self._air(u, c, bits)
+        self._machines(u, c, bits)
+        self._coil(u, c, bits)
+        if c.emergency:
+            colder = np.where(self.warm_sign > 0.0, np.minimum(u, last), np.maximum(u, last))
+            self._set(u, colder, bits, "emergency")
+        self._evidence(u, c, bits)
+        self._slew(u, c, bits, dt_s)
+        self._note_changes(u, c.est.now_s)
+        self.last = u.copy()
+        return u, bits
+
+    def _first(self, c: Context) -> F64:
+        """Where to move from at the start: the plant as it is found, else the baseline."""
+        plant, u = c.est.plant, np.clip(c.baseline_u, self.lo, self.hi)
+        found = (plant["chwst"], plant["chw_dp"], plant["chillers_on"], plant["cwst"], plant["tower_cells_on"])
+        for k, value in zip((U_CHWST, U_CHW_DP, U_CHILLERS, U_CWST, U_CELLS), found, strict=True):
+            if value == value:
+                u[k] = min(max(value, self.lo[k]), self.hi[k])
+        if plant["economizer_on"] == plant["economizer_on"]:
+            u[U_ECONOMIZER] = min(round(plant["economizer_on"]), self.hi[U_ECONOMIZER])
+        for h in range(len(self._halls)):
+            for k, value in ((U_HALL + 2 * h, c.est.sat_c[h]), (U_HALL + 2 * h + 1, c.est.fan_speed[h])):
+                if value == value:
+                    u[k] = min(max(value, self.lo[k]), self.hi[k])
+        return u
+
+    @staticmethod
+    def _set(u: F64, new: F64, bits: NDArray[np.int64], name: str) -> None:
+        bits[(new != u) & ~(np.isnan(new) & np.isnan(u))] |= BIT[name]
+        u[:] = new
+
+    @staticmethod
+    def _cap(u: F64, bits: NDArray[np.int64], k: int, most: float, name: str) -> None:
+        if u[k] > most:
+            u[k] = most
+            bits[k] |= BIT[name]
+
+    @staticmethod
+    def _floor(u: F64, bits: NDArray[np.int64], k: int, least: float, name: str) -> None:
+        if u[k] < least:
+            u[k] = least
+            bits[k] |= BIT[name]
+
+    def _air(self, u: F64, c: Context, bits: NDArray[np.int64]) -> None:
+        """Fans never below what the servers draw; supply air never below its dew-point margin."""
+        dewpoint = c.est.dewpoint_c if c.est.dewpoint_c == c.est.dewpoint_c else DEWPOINT_UNKNOWN_C
+        driest = max(SUPPLY_FLOOR_C, dewpoint + self._lim.dewpoint_margin_k)
+        for h, demand in enumerate(c.demand_speed):
+            least = self._lim.airflow_ratio_min * demand if demand == demand else self.hi[U_HALL + 2 * h + 1]
+            self._floor(u, bits, U_HALL + 2 * h + 1, min(least, self.hi[U_HALL + 2 * h + 1]), "airflow")
+            self._floor(u, bits, U_HALL + 2 * h, min(driest, self.hi[U_HALL + 2 * h]), "dew_point")
+
+    def _coil(self, u: F64, c: Context, bits: NDArray[np.int64]) -> None:
+        """Pressure up, then water colder, until the coils carry the load in the model with the valve in range."""
+        widest = np.nanmax(c.est.valve) if np.isfinite(c.est.valve).any() else 0.0
+        if widest > COIL_VALVE_MAX:
+            assert self.last is not None
+            self._floor(u, bits, U_CHW_DP, min(self.last[U_CHW_DP] * 1.02, self.hi[U_CHW_DP]), "coil")
+        for _ in range(EVALUATE_AGAIN):
+            air_side(u, c.est.w, self._halls, self._p, self._out)
+            if not (self._out[O_VALVE] > COIL_VALVE_MAX or self._out[O_UNMET] > 0.0):
+                return
+            if u[U_CHW_DP] < self.hi[U_CHW_DP]:
+                ratio = min(self._out[O_VALVE] / 0.9, 1.6) ** 2
+                u[U_CHW_DP] = min(u[U_CHW_DP] * ratio, self.hi[U_CHW_DP])
+                bits[U_CHW_DP] |= BIT["coil"]
+            elif u[U_CHWST] > self.lo[U_CHWST]:
+                u[U_CHWST] = max(u[U_CHWST] - 1.0, self.lo[U_CHWST])
+                bits[U_CHWST] |= BIT["coil"]
+            else:
+                return
+
+    def carries(self, u: F64, w: F64, chillers: float, economizer: float, ratio: float) -> bool:
+        """Whether these machines carry `ratio` times the present load at `u` in the model."""
+        trial, more = u.copy(), w.copy()
+        trial[U_CHILLERS], trial[U_ECONOMIZER] = chillers, economizer
+        more[W_HALL:] *= ratio
+        if chillers < 0.5 and economizer < 0.5:
+            return False
+        trial[U_CWST] = self.lo[U_CWST]  # the towers may work as hard as they can
+        trial[U_CHW_DP] = self.hi[U_CHW_DP]
+        trial[U_HALL + 1 :: 2] = np.minimum(trial[U_HALL + 1 :: 2] * ratio, 1.0)
+        evaluate_plant(trial, more, self._halls, self._p, self._out)
+        fits = self._out[O_PLR] <= PLR_MAX and self._out[O_EVAPORATOR] <= EVAPORATOR_MAX
+        return bool(fits and self._out[O_UNMET] <= 0.0 and self._out[O_CHWST] <= trial[U_CHWST] + 0.3)
+
+    def _machines(self, u: F64, c: Context, bits: NDArray[np.int64]) -> None:
+        """Counts: whole, available, dwelling; none stopped unless the rest carries 105 % and ride-through holds."""
+        assert self.last is not None
+        last, now_s = self.last, c.est.now_s
+        u[[U_CHILLERS, U_CELLS, U_ECONOMIZER]] = np.round(u[[U_CHILLERS, U_CELLS, U_ECONOMIZER]])
+        self._cap(u, bits, U_CHILLERS, c.available, "available")
+        held = min(last[U_CHILLERS], c.available)
+        chwst = c.est.plant["chwst"]
+        struggling = chwst > last[U_CHWST] + WARM_CHWST_K and now_s - self._started_s > self._dwell.chiller_between_starts_s
+        if struggling and not self.carries(last, c.est.w, held, last[U_ECONOMIZER], 1.0):
+            self._floor(u, bits, U_CHILLERS, min(held + 1.0, c.available), "capacity")
+        economizer_off = u[U_ECONOMIZER] < last[U_ECONOMIZER]
+        if u[U_CHILLERS] < held or economizer_off:
+            rest_ok = self.carries(u, c.est.w, u[U_CHILLERS], u[U_ECONOMIZER], self._lim.remaining_capacity_ratio)
+            if not (rest_ok and c.ride_through_s >= self._required_s and c.est.quorum):
+                self._floor(u, bits, U_CHILLERS, held, "remaining_capacity")
+                self._floor(u, bits, U_ECONOMIZER, last[U_ECONOMIZER], "remaining_capacity")
+        self._dwelling(u, c, bits, held)
+
+    def _dwelling(self, u: F64, c: Context, bits: NDArray[np.int64], held: float) -> None:
+        assert self.last is not None
+        last, now_s, d = self.last, c.est.now_s, self._dwell
+        since = now_s - self._changed_s[U_CHILLERS]
+        if u[U_CHILLERS] < held and since < d.chiller_on_s:
+            u[U_CHILLERS] = held
+            bits[U_CHILLERS] |= BIT["dwell"]
+        if u[U_CHILLERS] > held and not c.emergency:
+            overloaded = not self.carries(last, c.est.w, held, last[U_ECONOMIZER], 1.0)
+            wait_s = d.chiller_between_starts_s if overloaded else max(d.chiller_off_s, d.chiller_between_starts_s)
+            if now_s - self._started_s < d.chiller_between_starts_s or since < wait_s:
+                u[U_CHILLERS] = held
+                bits[U_CHILLERS] |= BIT["dwell"]
+        for k, dwell_s in ((U_CELLS, d.tower_cell_s), (U_ECONOMIZER, d.economizer_s)):
+            if u[k] != last[k] and now_s - self._changed_s[k] < dwell_s:
+                u[k] = last[k]
+                bits[k] |= BIT["dwell"]
+
+    def _evidence(self, u: F64, c: Context, bits: NDArray[np.int64]) -> None:
+        """No warm-direction move without quorum, inlets below their limit, room in the window and a confirming plant."""
+        assert self.last is not None
+        hottest = c.est.hottest_c
+        below = hottest <= self._lim.rack_inlet_limit_c - self._lim.rack_inlet_margin_k
+        room = self._window_open(c.est.now_s, hottest)
+        if c.est.quorum and below and c.confirmed and room:
+            return
+        name = "evidence" if not (c.est.quorum and c.confirmed) else "inlet"
+        held = np.where(self.warm_sign > 0.0, np.minimum(u, self.last), np.maximum(u, self.last))
+        # Condenser water and its flow do not reach the racks while the chilled water setpoint is held.
+        held[[U_CWST, U_CW_FLOW, U_CELLS]] = u[[U_CWST, U_CW_FLOW, U_CELLS]]
+        self._set(u, held, bits, name)
+
+    def _window_open(self, now_s: float, hottest_c: float) -> bool:
+        """Rolling warming of the hottest inlet within 15 min and 1 h, with half a kelvin in hand."""
+        lim = self._lim
+        short_k = hottest_c - self._short.push(now_s, hottest_c)
+        long_k = hottest_c - self._long.push(now_s, hottest_c)
+        short_ok = short_k <= lim.inlet_rate_max_k_per_15min - WINDOW_MARGIN_K
+        return short_ok and long_k <= lim.inlet_rate_max_k_per_h - WINDOW_MARGIN_K
+
+    def _slew(self, u: F64, c: Context, bits: NDArray[np.int64], dt_s: float) -> None:
+        """Rates, warm and cool apart; at a change of mode the fans may not jump unless the airflow limit asks."""
+        assert self.last is not None
+        slewed = np.clip(u, self.last - self.down * dt_s, self.last + self.up * dt_s)
+        self._set(u, slewed, bits, "rate")
+        if c.mode_changed and not c.emergency:
+            for k in range(U_HALL + 1, len(u), 2):
+                if not bits[k] & BIT["airflow"]:
+                    near = min(max(u[k], self.last[k] - MODE_CHANGE_FAN_RATIO), self.last[k] + MODE_CHANGE_FAN_RATIO)
+                    if near != u[k]:
+                        u[k] = near
+                        bits[k] |= BIT["mode_change"]
+
+    def _note_changes(self, u: F64, now_s: float) -> None:
+        assert self.last is not None
+        for k in self._changed_s:
+            if u[k] != self.last[k]:
+                self._changed_s[k] = now_s
+        if u[U_CHILLERS] > self.last[U_CHILLERS]:
+            self._started_s = now_s
+
+
+def limit_vectors(lim: LimitsTable, halls: int, p: PlantParams) -> tuple[F64, F64]:
+    """Lowest and highest setpoint vector that the site allows."""
+    lo = [lim.chwst_sp_min_c, lim.chw_dp_sp_min_pa, 0.0 if p.economizer.present > 0.5 else 1.0, lim.cwst_sp_min_c, 1.0,
+          lim.cw_flow_sp_min_ratio, 0.0, *([lim.sat_sp_min_c, lim.fan_speed_sp_min_ratio] * halls)]  # fmt: skip
+    hi = [lim.chwst_sp_max_c, lim.chw_dp_sp_max_pa, p.chillers, lim.cwst_sp_max_c, p.cells, lim.cw_flow_sp_max_ratio,
+          p.economizer.present, *([lim.sat_sp_max_c, lim.fan_speed_sp_max_ratio] * halls)]  # fmt: skip
+    return np.array(lo, dtype=float), np.array(hi, dtype=float)
+
+
+def rate_vectors(rates: RatesTable, halls: int) -> tuple[F64, F64]:
+    """Fastest fall and rise of each setpoint per second; counts are held by dwell instead."""
+    free = np.inf
+    down = [rates.chwst_sp_cool_k_per_min / 60.0, rates.chw_dp_sp_down_pa_per_min / 60.0, free,
+            rates.cwst_sp_k_per_min / 60.0, free, rates.cw_flow_sp_down_ratio_per_min / 60.0, free]  # fmt: skip
+    up = [rates.chwst_sp_warm_k_per_min / 60.0, rates.chw_dp_sp_up_pa_per_min / 60.0, free,
+          rates.cwst_sp_k_per_min / 60.0, free, rates.cw_flow_sp_up_ratio_per_min / 60.0, free]  # fmt: skip
+    down += [rates.sat_sp_cool_k_per_min / 60.0, rates.fan_speed_sp_down_ratio_per_s] * halls
+    up += [rates.sat_sp_warm_k_per_min / 60.0, rates.fan_speed_sp_up_ratio_per_s] * halls
+    return np.array(down), np.array(up)

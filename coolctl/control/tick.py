@@ -1,0 +1,237 @@
+"""One tick: health → estimate → mode → policy → plan → shield → Decision. Pure: told the time, returns reasons.
+
+The daemon, replay, scenario tests and `evaluate` all call this same function. Model, policy and airflow feed-forward
+run every tick; setpoints are refined every minute or on an event (planner.py); machines move on dwell (shield.py).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coolctl.control import mode as modes
+from coolctl.control.baseline import B2Lite, Rules, part_load_ratio
+from coolctl.control.decision import Decision
+from coolctl.control.estimate import Estimate, Estimator
+from coolctl.control.feedforward import AirflowDemand
+from coolctl.control.objective import Limits
+from coolctl.control.planner import Plan, Planner, Proposal
+from coolctl.control.policy import F32, Policy, Situation, decode, features, outside
+from coolctl.control.refine import free_variables
+from coolctl.control.shield import EVAPORATOR_MAX, Context, Shield
+from coolctl.num import first_order
+from coolctl.points import (
+    U_CELLS, U_CHILLERS, U_CHW_DP, U_CHWST, U_CW_FLOW, U_CWST, U_ECONOMIZER, U_HALL, Snapshot,
+)  # fmt: skip
+from coolctl.thermal.dynamics import ride_through_s
+from coolctl.thermal.params import hall_array, plant_params
+from coolctl.thermal.plant import O_COOLING, O_INLET, OUTPUTS, evaluate_plant
+from coolctl.thermal.room import HallParams
+
+if TYPE_CHECKING:
+    from coolctl.site import Site
+
+F64 = NDArray[np.float64]
+
+DT_MAX_S = 60.0
+INLET_BIAS_TAU_S = 120.0
+INLET_BIAS_MAX_K = 3.0
+TRIM_GAIN_PER_S, TRIM_RELEASE_PER_S, TRIM_MAX_K = 1.0 / 60.0, 1.0 / 1800.0, 6.0
+PLAN_PLR_MAX = 0.95
+PLAN_INLET_RESERVE_K = 0.1
+OVER_ALARM_TICKS, NO_COOLING_S = 2, 60.0
+
+
+class GatewayView(NamedTuple):
+    """What the controller knows of the enforcer beside the BMS. `in_process` stands for a direct connection."""
+
+    age_s: float = 0.0
+    confirmed: bool = True
+    hand: bool = False
+    overrun: bool = False
+
+
+IN_PROCESS = GatewayView()
+
+
+class Tick:
+    """The control state of one site; `step` is deterministic in what it is given."""
+
+    def __init__(self, site: Site, policy: Policy | None, granted: str, baseline: Rules | None = None):
+        f = site.file
+        self.site, self.policy = site, policy
+        self.p, self.halls = plant_params(site), hall_array(site)
+        self.required_s = f.limits.ride_through_margin_s + site.chiller.restart_s
+        self._estimator = Estimator(site, self.halls)
+        self._demand = AirflowDemand(self.halls)
+        self.baseline: Rules = baseline or B2Lite(site, self.p)
+        self.modes = modes.ModeMachine(granted, f.control.clean_s)
+        self._planner = Planner(self.halls, self.p, f.limits, f.control.refine_period_s, self.required_s)
+        authority = (f.control.authority_k, f.control.authority_ratio)
+        self.shield = Shield(self.halls, self.p, f.limits, f.rates, f.dwell, authority, self.required_s)
+        self._it_nom_w = self.halls[:, HallParams._fields.index("it_power_nom_w")]
+        self._out, self._scratch = np.zeros(len(OUTPUTS)), np.zeros(2 * len(self.halls))
+        self._last_s = np.nan
+        self._seq = 0
+        self._bias_k = self._trim_k = 0.0
+        self._over_ticks, self._no_cooling_s = 0, 0.0
+        self._mode_before = ""
+
+    def step(self, snap: Snapshot, gateway: GatewayView = IN_PROCESS) -> Decision:
+        """The decision for this snapshot. Never raises for any values."""
+        dt_s = snap.now_s - self._last_s
+        dt_s = min(max(dt_s, 0.0), DT_MAX_S) if dt_s == dt_s else 1.0
+        self._last_s = snap.now_s
+        self._seq += 1
+        est = self._estimator.assess(snap)
+        demand = self._demand.step(est.w, est.sat_c, est.inlet_mean_c, dt_s)
+        baseline_u = self.baseline.step(est, demand, dt_s)
+        actual_u = self._actual(est, baseline_u)
+        model_w = self._follow_model(est, actual_u, dt_s)
+        ride_s = float(self._ride_through(est, actual_u))
+        available = self._available(est)
+        proposal, u_policy, policy_fault = self._propose(est, available)
+        mode, reason = self._mode(est, gateway, policy_fault, actual_u, dt_s)
+        plan = self._plan(est, proposal, baseline_u, available)
+        wish, used = self._wish(mode, plan, baseline_u, demand)
+        context = Context(
+            est, demand, baseline_u, mode == "bounded", mode == "emergency", mode != self._mode_before,
+            gateway.confirmed, self._planner.chwst_cap_c, ride_s, available,
+        )  # fmt: skip
+        if self._mode_before and mode in modes.PUBLISHING and self._mode_before not in modes.PUBLISHING:
+            self.shield.last = None  # the plant was its own meanwhile: start from where it is
+        u, bits = self.shield.limit(wish, context, dt_s)
+        self._mode_before = mode
+        terms = self._terms(est, plan, baseline_u, model_w, ride_s, gateway, used)
+        return Decision(
+            self.site, snap.now_s, self._seq, mode, self.modes.granted, reason, u, wish, u_policy, baseline_u, bits,
+            terms, plan.source if plan else "no plan yet", policy_fault,
+        )  # fmt: skip
+
+    def _actual(self, est: Estimate, fallback: F64) -> F64:
+        """The setpoint vector that describes the plant as measured; last published or baseline where it is silent."""
+        last = self.shield.last if self.shield.last is not None else fallback
+        u = last.copy()
+        plant = est.plant
+        pairs = (
+            (U_CHWST, plant["chwst"]), (U_CHW_DP, plant["chw_dp"]), (U_CHILLERS, plant["chillers_on"]),
+            (U_CWST, plant["cwst"]), (U_CELLS, plant["tower_cells_on"]), (U_ECONOMIZER, plant["economizer_on"]),
+        )  # fmt: skip
+        for k, value in pairs:
+            if value == value:
+                u[k] = value
+        u[U_CHW_DP] = max(u[U_CHW_DP], 1e3)
+        for h in range(len(self.halls)):
+            if est.sat_c[h] == est.sat_c[h]:
+                u[U_HALL + 2 * h] = est.sat_c[h]
+            if est.fan_speed[h] == est.fan_speed[h]:
+                u[U_HALL + 2 * h + 1] = max(est.fan_speed[h], 0.05)
+        return u
+
+    def _follow_model(self, est: Estimate, actual_u: F64, dt_s: float) -> float:
+        """Model power at the measured state; the inlet bias and the trim follow the measured hottest rack."""
+        evaluate_plant(actual_u, est.w, self.halls, self.p, self._out)
+        model_w = float(self._out[O_COOLING])
+        if est.hottest_c == est.hottest_c:
+            seen_k = float(est.hottest_c - self._out[O_INLET])
+            if seen_k == seen_k:
+                seen_k = min(max(seen_k, -INLET_BIAS_MAX_K), INLET_BIAS_MAX_K)
+                self._bias_k = first_order(self._bias_k, seen_k, INLET_BIAS_TAU_S, dt_s)
+            over_k = est.hottest_c - self.site.file.limits.rack_inlet_limit_c
+            rise = TRIM_GAIN_PER_S * over_k if over_k > 0.0 else -TRIM_RELEASE_PER_S
+            self._trim_k = min(max(self._trim_k + rise * dt_s, 0.0), TRIM_MAX_K)
+        return model_w
+
+    def _ride_through(self, est: Estimate, actual_u: F64) -> float:
+        limit_c = self.site.file.limits.rack_inlet_allowable_c
+        cold, warm = est.plant["chwst"], est.plant["chwrt"]
+        return ride_through_s(actual_u, est.w, cold, warm, limit_c, self.halls, self.p, self._scratch)
+
+    def _available(self, est: Estimate) -> float:
+        """Chillers that may be counted on; without a measurement only those that run."""
+        seen = est.plant["chillers_available"]
+        if not seen == seen:
+            seen = est.plant["chillers_on"] if est.plant["chillers_on"] == est.plant["chillers_on"] else self.p.chillers
+        return float(min(max(seen, 0.0), self.p.chillers))
+
+    def _propose(self, est: Estimate, available: float) -> tuple[Proposal | None, F64, str]:
+        """The policy's proposal, as it came, and why there is none."""
+        none = np.full(U_HALL + 2 * len(self.halls), np.nan)
+        if self.policy is None:
+            return None, none, "no admitted policy"
+        limit_c = self.site.file.limits.rack_inlet_limit_c
+        x = features(est, Situation(limit_c, self._planner.chwst_cap_c, available), self._it_nom_w, self.p)
+        strange = outside(x)
+        if strange:
+            return None, none, f"{strange} is outside the trained range"
+        y = self._infer(x)
+        if y is None or not np.isfinite(y).all() or np.abs(y).max() > 1e3:
+            return None, none, "the policy gave no usable proposal"
+        z, chillers, economizer = decode(y, est.w, limit_c, len(self.halls), self.p)
+        none[[U_CHWST, U_CWST, U_CW_FLOW, U_CHILLERS, U_ECONOMIZER]] = z[0], z[1], z[2], chillers, economizer
+        none[U_HALL::2] = z[3::2]
+        return Proposal(z, min(chillers, available), economizer), none, ""
+
+    def _infer(self, x: F32) -> F32 | None:
+        assert self.policy is not None
+        try:
+            return self.policy.infer(x)[0]
+        except Exception:  # whatever a network or its engine does, this tick falls to the rule baseline
+            return None
+
+    def _mode(
+        self, est: Estimate, gateway: GatewayView, policy_fault: str, actual_u: F64, dt_s: float
+    ) -> tuple[str, str]:
+        over = est.hottest_c > self.site.file.limits.rack_inlet_alarm_c
+        self._over_ticks = self._over_ticks + 1 if over else 0
+        running, economizer = est.plant["chillers_on"], est.plant["economizer_on"]
+        # Nothing running is an emergency only where something was asked to run.
+        asked = self.shield.last is not None and self.shield.last[U_CHILLERS] > 0.5
+        idle = running < 0.5 and not economizer > 0.5 and asked and est.plant["chwst"] > actual_u[U_CHWST] - 1.0
+        idle = idle and est.plant["chwst"] > (self.shield.last[U_CHWST] if self.shield.last is not None else 0.0) + 4.0
+        self._no_cooling_s = self._no_cooling_s + dt_s if idle else 0.0
+        evidence = modes.Evidence(
+            gateway.hand or est.plant["hand"] > 0.5, gateway.age_s, gateway.confirmed, est.quorum,
+            self._over_ticks >= OVER_ALARM_TICKS, self._no_cooling_s >= NO_COOLING_S, not policy_fault,
+            self.policy is not None, gateway.overrun,
+        )  # fmt: skip
+        return self.modes.step(evidence, est.now_s, dt_s)
+
+    def _limits(self, est: Estimate) -> Limits:
+        lim = self.site.file.limits
+        return Limits(
+            lim.rack_inlet_limit_c - lim.rack_inlet_margin_k - PLAN_INLET_RESERVE_K,
+            self._bias_k + self._trim_k, lim.airflow_ratio_min, lim.chw_dp_sp_min_pa, lim.chw_dp_sp_max_pa,
+            PLAN_PLR_MAX, EVAPORATOR_MAX, est.dewpoint_c, lim.dewpoint_margin_k, lim.fan_speed_sp_min_ratio,
+        )  # fmt: skip
+
+    def _plan(self, est: Estimate, proposal: Proposal | None, baseline_u: F64, available: float) -> Plan | None:
+        last = self.shield.last if self.shield.last is not None else baseline_u
+        z = np.empty(len(self._planner.lo))
+        free_variables(last, est.w, self.halls, z)
+        current = Proposal(z, min(last[U_CHILLERS], available), last[U_ECONOMIZER])
+        return self._planner.step(est.w, self._limits(est), proposal, baseline_u, current, available, est.now_s)
+
+    def _wish(self, mode: str, plan: Plan | None, baseline_u: F64, demand: F64) -> tuple[F64, bool]:
+        """What the tick would like before the shield: the plan where the policy is in charge, else the baseline."""
+        if mode not in (*modes.POLICY_MODES, "shadow", "advise") or plan is None or self.policy is None:
+            wish = baseline_u.copy()
+            wish[U_HALL::2] -= self._trim_k
+            return wish, False
+        wish = plan.u.copy()
+        airflow = plan.z[4::2]
+        wish[U_HALL + 1 :: 2] = np.minimum(airflow * demand, 1.0)
+        return wish, True
+
+    def _terms(
+        self, est: Estimate, plan: Plan | None, baseline_u: F64, model_w: float, ride_s: float, gateway: GatewayView, used: bool
+    ) -> F64:
+        evaluate_plant(baseline_u, est.w, self.halls, self.p, self._out)
+        return np.array([
+            est.it_w.sum(), est.hottest_c, est.w[1], est.dewpoint_c, est.measured_w, model_w, self._out[O_COOLING],
+            plan.cost_w if plan else np.nan, plan.policy_cost_w if plan else np.nan, ride_s,
+            self._planner.chwst_cap_c, self._bias_k, self._trim_k, part_load_ratio(est, self.p), self.modes.clean_s,
+            float(used), float(est.quorum), float(len(est.substituted)), gateway.age_s, float(gateway.confirmed),
+        ])  # fmt: skip
