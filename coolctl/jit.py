@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def _source_hash() -> str:
+def source_hash() -> str:
+    """Hash of every source file of the package and the plant."""
     digest = hashlib.sha256()
     root = Path(__file__).resolve().parent
     folders = [root, root.parent / "sim_plant"]
@@ -29,7 +30,7 @@ def _source_hash() -> str:
 def _cache_folder() -> Path:
     base = os.environ.get("COOLCTL_CACHE_DIR") or os.environ.get("CACHE_DIRECTORY") or os.environ.get("XDG_CACHE_HOME")
     root = Path(base) if base else Path.home() / ".cache"
-    return root / "coolctl" / _source_hash()
+    return root / "coolctl" / source_hash()
 
 
 if "NUMBA_CACHE_DIR" not in os.environ:

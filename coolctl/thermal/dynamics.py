@@ -2,7 +2,7 @@
 
 Four masses a site: supply and return half of the loop (with the buffer on the supply side), and per hall the air with
 the racks, and the structure. Chillers off, pumps and CRAH fans on (UPS), economizer not counted: the pessimistic case
-that the site's restart time is compared with. 5 s steps: the fastest mass kept (room and racks) answers in minutes.
+that the site's restart time is compared with. 10 s steps: the fastest mass kept (room and racks) answers in minutes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ RACK_JK_PER_W = 18.0  # chassis and sheet metal per W of design IT power (PHYSIC
 HEATSINK_JK_PER_W = 2.5
 AIR_JK_PER_W = 1.5
 STRUCTURE_WK_PER_W = 6e-3
-STEP_S = 5.0
+STEP_S = 10.0
 HORIZON_S = 3600.0
 
 
