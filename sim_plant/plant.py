@@ -61,6 +61,7 @@ class Truth(NamedTuple):
     rejected_w: float
     oawb_c: float
     oadb_c: float
+    stored_j: float
 
 
 class SimPlant:
@@ -181,8 +182,16 @@ class SimPlant:
             float(out[physics.P_WATER]), float(self._machines[:, ch.C_STARTS].sum()),
             float(out[physics.P_VALVE_TRAVEL]), float(out[physics.P_FAN_TRAVEL]), self.bms.local,
             float(out[physics.P_HX] + out[physics.P_CHILLER_HEAT]), float(out[physics.P_REJECTED]),
-            float(self._weather_now[1]), float(self._weather_now[0]),
+            float(self._weather_now[1]), float(self._weather_now[0]), self._stored_j(),
         )  # fmt: skip
+
+    def _stored_j(self) -> float:
+        """Heat in the loop, the halls and their structure, from 0 °C [J]: a run that ends warmer has not paid for it yet."""
+        s, p = self._s, self._p
+        water = s[physics.S_SUPPLY1] + s[physics.S_SUPPLY2] + s[physics.S_RETURN1] + s[physics.S_RETURN2]
+        total = 4186.0 * (0.25 * p.loop_kg * water + p.buffer_kg * s[physics.S_SUPPLY1])
+        total += 4186.0 * physics.EVAPORATOR_KG * s[physics.S_LEAVING]
+        return float(total) + room.stored_j(self._x, self._rows)
 
     def _dewpoint_c(self) -> float:
         w = float(self._x[:, room.X_HUMID].max())

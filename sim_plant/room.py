@@ -138,3 +138,11 @@ def racks(inlet_c: F64, sat_c: float, cold_c: float, gain: F64, offset_k: F64, d
     for i in range(inlet_c.shape[0]):
         target = sat_c + gain[i] * (cold_c - sat_c) + offset_k[i]
         inlet_c[i] += (target - inlet_c[i]) * dt_s / RACK_TAU_S
+
+
+def stored_j(x: F64, rows: F64) -> float:
+    """Heat in heat sinks, chassis, aisles and structure of all halls, from 0 °C [J]."""
+    nom = rows[:, H_IT_NOM]
+    per_w = SINK_JK_PER_W * x[:, X_SINK] + CHASSIS_JK_PER_W * x[:, X_CHASSIS]
+    per_w += COLD_JK_PER_W * x[:, X_COLD] + HOT_JK_PER_W * x[:, X_HOT]
+    return float((nom * per_w + rows[:, H_STRUCTURE] * x[:, X_STRUCT]).sum())

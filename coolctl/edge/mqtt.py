@@ -1,0 +1,284 @@
+"""The MQTT client: paho's external loop, driven between ticks by the thread that ticks.
+
+The message callback appends to a bounded queue and does nothing else; connecting (DNS, TCP, TLS) happens in a
+short-lived helper thread, so a tick never waits for the network. Nothing is queued while the link is down: a setpoint
+that could not go out now is worth nothing later. "Connected" is never evidence; the age of the last message is.
+"""
+
+from __future__ import annotations
+
+import random
+import selectors
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+QUEUE_MAX = 20_000
+CONNECT_TIMEOUT_S = 5.0
+BACKOFF_MIN_S, BACKOFF_MAX_S = 0.5, 5.0
+HANDSHAKE_MAX_S = 5.0
+READ_ROUNDS = 256
+
+
+class Message(NamedTuple):
+    """One received message; `received_s` is this process's monotonic clock."""
+
+    topic: str
+    payload: bytes
+    retained: bool
+    received_s: float
+
+
+class MqttSettings(NamedTuple):
+    """Where and as whom to connect."""
+
+    host: str
+    port: int
+    client_id: str
+    protocol: str = "auto"
+    keepalive_s: int = 5
+    username: str = ""
+    password: str = ""
+    tls: bool = False
+    ca_file: str = ""
+
+
+class MqttClient:
+    """Subscribes to `topics`; received messages wait in `inbox`. Call `run_until` to let it work."""
+
+    def __init__(self, settings: MqttSettings, topics: list[str], will: tuple[str, bytes, bytes] | None = None):
+        """`will` is status topic, payload when lost, payload when online; retained, as status is."""
+        self.settings, self.topics, self.will = settings, topics, will
+        self.inbox: deque[Message] = deque(maxlen=QUEUE_MAX)
+        self.received = self.dropped = self.connects = self.failed = 0
+        self.last_error = ""
+        self.ready = False
+        self._v5 = settings.protocol != "3.1.1"
+        self._client: paho.Client | None = None
+        self._thread: threading.Thread | None = None
+        self._fresh: paho.Client | None = None
+        self._retry_at_s = 0.0
+        self._handshake_s = 0.0
+        self._backoff_s = BACKOFF_MIN_S
+        self._subscribed: set[int] = set()
+        self._selector = selectors.DefaultSelector()
+        # Lets a finished connect wake the selector: no polling while the link is down.
+        self._wake_r, self._wake_w = socket.socketpair()
+        for end in (self._wake_r, self._wake_w):
+            end.setblocking(False)
+        self._selector.register(self._wake_r, selectors.EVENT_READ)
+        self._registered: Any = None
+
+    # -- life cycle
+
+    def close(self, parting: bytes | None = None) -> None:
+        """Disconnect cleanly; `parting` replaces the will's payload on the status topic."""
+        if self._client is not None and self.ready and parting is not None and self.will:
+            self._client.publish(self.will[0], parting, 0, True)
+        if self._client is not None:
+            self._client.disconnect()
+            self._client.loop_write()
+        self._drop("closed")
+
+    def _new_client(self) -> paho.Client:
+        s = self.settings
+        client = paho.Client(
+            CallbackAPIVersion.VERSION2, f"{s.client_id}-{random.getrandbits(32):08x}",
+            clean_session=None if self._v5 else True, protocol=paho.MQTTv5 if self._v5 else paho.MQTTv311,
+            reconnect_on_failure=False,
+        )  # fmt: skip
+        client.max_queued_messages_set(1)
+        client.connect_timeout = CONNECT_TIMEOUT_S
+        if s.username:
+            client.username_pw_set(s.username, s.password or None)
+        if s.tls:
+            client.tls_set(ca_certs=s.ca_file or None)
+        if self.will:
+            client.will_set(self.will[0], self.will[1], 0, True)
+        client.on_socket_open = _no_delay
+        client.on_message = self._on_message
+        client.on_connect = self._on_connect
+        client.on_subscribe = self._on_subscribe
+        return client
+
+    def _connect(self) -> None:
+        """In the helper thread: everything that may block."""
+        client = self._new_client()
+        try:
+            client.connect(self.settings.host, self.settings.port, self.settings.keepalive_s)
+            self._fresh = client
+        except (OSError, ValueError) as error:
+            self.last_error = str(error)
+            self.failed += 1
+        finally:
+            self._ring()
+
+    def _ring(self) -> None:
+        try:
+            self._wake_w.send(b"x")
+        except OSError:
+            pass  # full: it will wake anyway
+
+    def _drop(self, why: str) -> None:
+        self._unwatch()
+        if self._client is not None:
+            sock = self._client.socket()
+            if sock is not None:
+                sock.close()
+        self._client, self.ready = None, False
+        self.last_error = why or self.last_error
+
+    # -- callbacks: never raise, never do more than note
+
+    def _on_message(self, _client: Any, _data: Any, message: paho.MQTTMessage) -> None:
+        self.received += 1
+        if len(self.inbox) == QUEUE_MAX:
+            self.dropped += 1  # the deque forgets its oldest: newest wins
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:
+            self.dropped += 1
+            return
+        self.inbox.append(Message(topic, bytes(message.payload), bool(message.retain), time.monotonic()))
+
+    def _on_connect(self, client: paho.Client, _data: Any, _flags: Any, code: ReasonCode, _properties: Any) -> None:
+        if code.is_failure:
+            self.last_error = f"refused: {code}"
+            self._v5 = self._v5 and self.settings.protocol != "auto"  # "auto": try 3.1.1 next
+            return
+        self.connects += 1
+        self._backoff_s = BACKOFF_MIN_S
+        self._subscribed = set()
+        options = SubscribeOptions(qos=0, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND)
+        for topic in self.topics:
+            result, mid = client.subscribe(topic, options=options) if self._v5 else client.subscribe(topic, 0)
+            if result == MQTTErrorCode.MQTT_ERR_SUCCESS and mid is not None:
+                self._subscribed.add(mid)
+        if not self.topics:
+            self._online(client)
+
+    def _on_subscribe(self, client: paho.Client, _data: Any, mid: int, codes: list[ReasonCode], _properties: Any) -> None:
+        if any(code.is_failure for code in codes):
+            self.last_error = f"subscription refused: {codes[0]}"
+        self._subscribed.discard(mid)
+        if not self._subscribed:
+            self._online(client)
+
+    def _online(self, client: paho.Client) -> None:
+        self.ready = True
+        if self.will:
+            client.publish(self.will[0], self.will[2], 0, True)
+
+    # -- work
+
+    def publish(self, topic: str, payload: bytes, expiry_s: int = 0) -> bool:
+        """Send now at QoS 0, or not at all: False when the link is down."""
+        if self._client is None or not self.ready:
+            return False
+        properties = None
+        if self._v5 and expiry_s:
+            properties = Properties(PacketTypes.PUBLISH)
+            properties.MessageExpiryInterval = expiry_s
+        info = self._client.publish(topic, payload, 0, False, properties)
+        return info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS
+
+    def run_until(self, deadline_s: float, stop: Callable[[], bool] | None = None) -> None:
+        """Work the link until `deadline_s` [monotonic s], or until `stop()` says so after some work was done."""
+        while True:
+            self._keep_connected()
+            self._flush()
+            now_s = time.monotonic()
+            if (stop is not None and stop()) or now_s >= deadline_s:
+                return
+            # paho's own timers (keepalive) need a look now and then even when nothing arrives.
+            events = self._selector.select(min(deadline_s - now_s, 0.5))
+            for key, _mask in events:
+                if key.fileobj is self._wake_r:
+                    self._wake_r.recv(64)
+                elif self._client is not None:
+                    self._read()
+            if self._client is not None and self._client.loop_misc() != MQTTErrorCode.MQTT_ERR_SUCCESS:
+                self._drop("keepalive lost")
+
+    def _read(self) -> None:
+        client = self._client
+        if client is None:
+            return
+        for _ in range(READ_ROUNDS):
+            if client.loop_read() != MQTTErrorCode.MQTT_ERR_SUCCESS:
+                self._drop(self.last_error or "connection lost")
+                return
+            sock = client.socket()
+            if sock is None or not _readable(sock):
+                return
+
+    def _flush(self) -> None:
+        client = self._client
+        if client is not None:
+            if client.want_write():
+                client.loop_write()
+            self._watch()
+            if client.socket() is None:
+                self._drop(self.last_error or "connection lost")
+
+    def _keep_connected(self) -> None:
+        now_s = time.monotonic()
+        if self._fresh is not None:
+            self._client, self._fresh = self._fresh, None
+            self._handshake_s = now_s
+            self._watch()
+        if self._client is not None:
+            if not self.ready and now_s - self._handshake_s > HANDSHAKE_MAX_S:
+                self._drop(self.last_error or "no answer from the broker")
+            return
+        if self._thread is not None and not self._thread.is_alive():
+            self._thread = None
+        if self._thread is None and now_s >= self._retry_at_s:
+            self._retry_at_s = now_s + self._backoff_s * random.uniform(0.8, 1.2)
+            self._backoff_s = min(self._backoff_s * 1.6, BACKOFF_MAX_S)
+            self._thread = threading.Thread(target=self._connect, name="mqtt-connect", daemon=True)
+            self._thread.start()
+
+    def _watch(self) -> None:
+        sock = self._client.socket() if self._client is not None else None
+        if sock is self._registered:
+            return
+        self._unwatch()
+        if sock is not None:
+            self._selector.register(sock, selectors.EVENT_READ)
+            self._registered = sock
+
+    def _unwatch(self) -> None:
+        if self._registered is not None:
+            try:
+                self._selector.unregister(self._registered)
+            except (KeyError, ValueError):
+                pass  # closed under us: the selector has forgotten it already
+            self._registered = None
+
+
+def _readable(sock: Any) -> bool:
+    pending = getattr(sock, "pending", None)
+    if pending is not None and pending():
+        return True
+    with selectors.DefaultSelector() as peek:
+        peek.register(sock, selectors.EVENT_READ)
+        return bool(peek.select(0))
+
+
+def _no_delay(_client: Any, _data: Any, sock: Any) -> None:
+    # Nagle costs 40 ms between deadline and actuator; paho does not turn it off.
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except (OSError, AttributeError):
+        pass  # a wrapped or already closed socket: the connection itself will tell

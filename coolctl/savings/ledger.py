@@ -1,0 +1,184 @@
+"""The ledger: energy, service and wear of one run, counted by a third party from the plant's trace.
+
+Knows neither controller nor plant internals: it is fed the true (noise-free) quantities of each step where a plant
+offers them, else what its meters read. Energies in kWh, temperatures in °C.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coolctl.site import Site
+
+F64 = NDArray[np.float64]
+
+ENERGIES = ("chillers", "towers", "chw_pumps", "cw_pumps", "crah_fans", "cdu_pumps", "server_fan_increase")
+RATE_SAMPLE_S, RATE_WINDOW_S = 10.0, 900.0
+J_PER_KWH = 3.6e6
+DEGREE_MINUTES_SLACK = 0.5  # K·min a rack, the contract's allowance for sensor-grade differences
+
+
+class Trace(Protocol):
+    """Quantities of one step; electric powers [W], temperatures [°C], wear as running totals."""
+
+    it_w: float
+    chiller_w: float
+    tower_w: float
+    chw_pump_w: float
+    cw_pump_w: float
+    crah_fan_w: float
+    server_fan_w: float
+    server_fan_idle_w: float
+    rack_inlet_c: F64
+    dewpoint_c: float
+    unmet_w: float
+    water_kgs: float
+    chiller_starts: float
+    valve_travel: float
+    fan_travel: float
+    local: bool
+    stored_j: float
+    heat_w: float
+
+
+class Account:
+    """Running totals of one controller's run."""
+
+    def __init__(self, site: Site):
+        self._site = site
+        self._limit_c = site.file.limits.rack_inlet_limit_c
+        self._allowable_c = site.file.limits.rack_inlet_allowable_c
+        self._joules = np.zeros(len(ENERGIES))
+        self._it_j = self._heat_j = self._water_kg = self._unmet_j = 0.0
+        self.seconds = self._fallback_s = self._allowable_s = 0.0
+        self.degree_minutes: F64 | None = None
+        self._inlet_max_c = -np.inf
+        self._dewpoint_margin_k = np.inf
+        self._ride_through_s = np.inf
+        self._rate_max_k = 0.0
+        self._window: deque[F64] = deque(maxlen=int(RATE_WINDOW_S / RATE_SAMPLE_S))
+        self._since_sample_s = np.inf
+        self._first: Trace | None = None
+        self._last: Trace | None = None
+
+    def add(self, t: Trace, dt_s: float, *, fallback: bool = False, sat_min_c: float = np.nan, ride_through_s: float = np.nan) -> None:
+        """Count one step of `dt_s` [s]."""
+        if self._first is None:
+            self._first = t
+            self.degree_minutes = np.zeros(len(t.rack_inlet_c))
+        self._last = t
+        increase_w = t.server_fan_w - t.server_fan_idle_w
+        powers = (t.chiller_w, t.tower_w, t.chw_pump_w, t.cw_pump_w, t.crah_fan_w, 0.0, increase_w)
+        self._joules += np.array(powers) * dt_s
+        self._it_j += t.it_w * dt_s
+        self._heat_j += t.heat_w * dt_s
+        self._water_kg += t.water_kgs * dt_s
+        self._unmet_j += t.unmet_w * dt_s
+        self.seconds += dt_s
+        self._fallback_s += dt_s if fallback else 0.0
+        self._service(t, dt_s)
+        if sat_min_c == sat_min_c:
+            self._dewpoint_margin_k = min(self._dewpoint_margin_k, sat_min_c - t.dewpoint_c)
+        if ride_through_s == ride_through_s:
+            self._ride_through_s = min(self._ride_through_s, ride_through_s)
+
+    def _service(self, t: Trace, dt_s: float) -> None:
+        assert self.degree_minutes is not None
+        inlet = t.rack_inlet_c
+        hottest = float(inlet.max())
+        self._inlet_max_c = max(self._inlet_max_c, hottest)
+        if hottest > self._limit_c:
+            self.degree_minutes += np.maximum(inlet - self._limit_c, 0.0) * dt_s / 60.0
+        self._allowable_s += dt_s if hottest > self._allowable_c else 0.0
+        self._since_sample_s += dt_s
+        if self._since_sample_s >= RATE_SAMPLE_S:
+            self._since_sample_s = 0.0
+            if self._window:
+                self._rate_max_k = max(self._rate_max_k, float((inlet - np.min(self._window, axis=0)).max()))
+            self._window.append(inlet.copy())
+
+    def entry(self) -> dict[str, Any]:
+        """The controller's entry of the ledger."""
+        f, first, last = self._site.file, self._first, self._last
+        assert first is not None and last is not None and self.degree_minutes is not None
+        kwh = {name: float(v) / J_PER_KWH for name, v in zip(ENERGIES, self._joules, strict=True)}
+        total = sum(kwh.values())
+        kwh["cooling_total"] = total
+        it_kwh = self._it_j / J_PER_KWH
+        return {
+            "energy_kwh": {k: round(v, 4) for k, v in kwh.items()},
+            "it_kwh": round(it_kwh, 4),
+            "heat_kwh": round(self._heat_j / J_PER_KWH, 3),
+            "stored_kwh": round((last.stored_j - first.stored_j) / J_PER_KWH, 3),
+            "water_m3": round(self._water_kg / 998.0, 4),
+            "carbon_kg": round(total * f.carbon.factor_kg_per_kwh, 3),
+            "cost": round(total * f.tariff.price_per_kwh, 3),
+            "service": {
+                "rack_inlet_max_c": _finite(self._inlet_max_c, 3),
+                "degree_minutes_above_limit": round(float(self.degree_minutes.max()), 4),
+                "minutes_above_allowable": round(self._allowable_s / 60.0, 3),
+                "inlet_rate_max_k_per_15min": round(self._rate_max_k, 3),
+                "dewpoint_margin_min_k": _finite(self._dewpoint_margin_k, 3),
+                "ride_through_min_s": _finite(self._ride_through_s, 0),
+                "unmet_kwh": round(self._unmet_j / J_PER_KWH, 3),
+            },
+            "wear": {
+                "chiller_starts": round(last.chiller_starts - first.chiller_starts, 2),
+                "valve_travel": round(last.valve_travel - first.valve_travel, 2),
+                "fan_travel": round(last.fan_travel - first.fan_travel, 2),
+            },
+            "fallback_hours": round(self._fallback_s / 3600.0, 4),
+            "ppue": round(1.0 + (total - kwh["server_fan_increase"]) / it_kwh, 4) if it_kwh else None,
+        }
+
+
+def _finite(value: float, digits: int) -> float | None:
+    """Rounded, or None where nothing was observed: JSON has no infinity."""
+    return round(value, digits) if np.isfinite(value) else None
+
+
+def service_faults(site: Site, mine: Account, base: Account) -> list[str]:
+    """Why `mine` did not give the same service as `base`; empty when it did (CONTRACT: equal service)."""
+    limits = site.file.limits
+    entry, faults = mine.entry()["service"], []
+    assert mine.degree_minutes is not None and base.degree_minutes is not None
+    extra = float((mine.degree_minutes - base.degree_minutes).max())
+    required_s = site.chiller.restart_s + limits.ride_through_margin_s
+    if extra > DEGREE_MINUTES_SLACK:
+        faults.append(f"a rack was {extra:.1f} K·min longer above its limit")
+    if entry["minutes_above_allowable"] > 0.0:
+        faults.append(f"{entry['minutes_above_allowable']} min above allowable")
+    if entry["inlet_rate_max_k_per_15min"] > limits.inlet_rate_max_k_per_15min:
+        faults.append(f"inlet rose {entry['inlet_rate_max_k_per_15min']} K within 15 min")
+    if (entry["dewpoint_margin_min_k"] or 0.0) < limits.dewpoint_margin_k:
+        faults.append(f"dew-point margin fell to {entry['dewpoint_margin_min_k']} K")
+    if (entry["ride_through_min_s"] or 0.0) < required_s:
+        faults.append(f"ride-through fell to {entry['ride_through_min_s'] or 0.0:.0f} s of {required_s:.0f}")
+    if entry["unmet_kwh"] > base.entry()["service"]["unmet_kwh"] + 1.0:
+        faults.append(f"{entry['unmet_kwh']} kWh of cooling not delivered")
+    return faults
+
+
+def savings(site: Site, accounts: dict[str, Account]) -> dict[str, Any]:
+    """Paired savings of every run against every other baseline, with the verdict on equal service."""
+    result: dict[str, Any] = {}
+    for name, account in accounts.items():
+        for base_name, base in accounts.items():
+            if base_name == name or name in ("b1",) or base_name == "ai":
+                continue
+            mine, theirs = account.entry(), base.entry()
+            a, b = mine["energy_kwh"]["cooling_total"], theirs["energy_kwh"]["cooling_total"]
+            it_idle_a = mine["it_kwh"] - mine["energy_kwh"]["server_fan_increase"]
+            it_idle_b = theirs["it_kwh"] - theirs["energy_kwh"]["server_fan_increase"]
+            faults = service_faults(site, account, base)
+            result[f"{name}_vs_{base_name}"] = {
+                "cooling_ratio": round(1.0 - a / b, 4) if b else None,
+                "facility_ratio": round(1.0 - (a + it_idle_a) / (b + it_idle_b), 4) if b else None,
+                "equal_service": not faults,
+                "service_faults": faults,
+            }
+    return result

@@ -1,0 +1,48 @@
+"""The ledger as a table for people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+COLUMNS = (
+    ("chillers", "chillers"), ("towers", "towers"), ("chw_pumps", "CHW p."), ("cw_pumps", "CW p."),
+    ("crah_fans", "CRAH"), ("server_fan_increase", "srv fans"), ("cooling_total", "TOTAL"),
+)  # fmt: skip
+
+
+def render(ledger: dict[str, Any]) -> str:
+    """Energies in kWh, service and savings, as plain text."""
+    lines = [
+        f"site {ledger['site']}, {ledger['hours']:g} h (first 30 min left out), weather {ledger['weather']}, "
+        f"load {ledger['load']}, seed {ledger['seed']}",
+        "",
+        f"{'cooling kWh':<12}" + "".join(f"{title:>10}" for _, title in COLUMNS) + f"{'pPUE':>8}{'max °C':>8}{'K·min':>8}",
+    ]
+    for name, entry in ledger["controllers"].items():
+        energy, service = entry["energy_kwh"], entry["service"]
+        cells = "".join(f"{energy[key]:>10.1f}" for key, _ in COLUMNS)
+        ppue = f"{entry['ppue']:.3f}" if entry["ppue"] else "–"
+        lines.append(
+            f"{name:<12}{cells}{ppue:>8}{service['rack_inlet_max_c']:>8.2f}{service['degree_minutes_above_limit']:>8.2f}"
+        )
+    lines.append("")
+    for pair, saving in ledger["savings"].items():
+        mine, _, base = pair.partition("_vs_")
+        if saving["equal_service"]:
+            text = f"{100 * saving['cooling_ratio']:.1f} % less cooling energy, {100 * saving['facility_ratio']:.2f} % less in all"
+        else:
+            text = "not comparable: " + "; ".join(saving["service_faults"])
+        lines.append(f"{mine} against {base}: {text}")
+    lines += _notes(ledger)
+    return "\n".join(lines)
+
+
+def _notes(ledger: dict[str, Any]) -> list[str]:
+    """Say so when a run ended with heat put aside: over short runs that looks like a saving."""
+    entries = ledger["controllers"]
+    stored = [e["stored_kwh"] for e in entries.values()]
+    heat = max((e["heat_kwh"] for e in entries.values()), default=0.0)
+    if heat and max(stored) - min(stored) > 0.02 * heat:
+        parts = ", ".join(f"{name} {e['stored_kwh']:+.0f}" for name, e in entries.items())
+        return [f"note: heat still in loop and hall at the end [kWh]: {parts}; run longer for a fair figure"]
+    return []

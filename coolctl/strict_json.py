@@ -1,0 +1,85 @@
+"""JSON from the wire, read strictly: what the standard parser lets through quietly is refused here with a reason."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+DEPTH_MAX = 8
+DIGITS_MAX = 40
+
+
+class Rejected(Exception):
+    """A message that may not be used; `args[0]` is the reason, from a small set, for counting."""
+
+    @property
+    def reason(self) -> str:
+        return str(self.args[0])
+
+
+def _no_constant(text: str) -> Any:
+    raise Rejected("not_finite")
+
+
+def _integer(text: str) -> int | float:
+    if len(text) > DIGITS_MAX:
+        raise Rejected("number_long")
+    return int(text)
+
+
+def _float(text: str) -> float:
+    if len(text) > DIGITS_MAX:
+        raise Rejected("number_long")
+    value = float(text)
+    if value - value != 0.0:
+        raise Rejected("not_finite")
+    return value
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise Rejected("duplicate_key")
+    return found
+
+
+_DECODER = json.JSONDecoder(
+    parse_constant=_no_constant, parse_int=_integer, parse_float=_float, object_pairs_hook=_no_duplicates
+)
+
+
+def parse(raw: bytes, size_max: int) -> Any:
+    """Any JSON value. Raises `Rejected` for size, encoding, nesting, duplicate keys, NaN and endless numbers."""
+    if len(raw) > size_max:
+        raise Rejected("too_large")
+    if raw.count(b"[") + raw.count(b"{") > 2 * DEPTH_MAX and _depth(raw) > DEPTH_MAX:
+        raise Rejected("nested")
+    try:
+        text = raw.decode("utf-8")
+        return _DECODER.decode(text)
+    except Rejected:
+        raise
+    except UnicodeDecodeError:
+        raise Rejected("encoding") from None
+    except (ValueError, RecursionError):
+        raise Rejected("not_json") from None
+
+
+def parse_object(raw: bytes, size_max: int) -> dict[str, Any]:
+    """A JSON object, read strictly. Raises `Rejected`."""
+    value = parse(raw, size_max)
+    if not isinstance(value, dict):
+        raise Rejected("not_an_object")
+    return value
+
+
+def _depth(raw: bytes) -> int:
+    """Deepest bracket nesting, strings not looked into: an upper bound is all that is needed."""
+    depth = deepest = 0
+    for byte in raw:
+        if byte in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif byte in b"]}":
+            depth -= 1
+    return deepest
