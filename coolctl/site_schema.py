@@ -272,6 +272,9 @@ class GatewayTable(Table):
     cwst_sp_max_c: Celsius = 33.0
     cw_flow_sp_min_ratio: Ratio = 0.45
     cw_flow_sp_max_ratio: Annotated[float, Field(ge=0.5, le=1.6)] = 1.3
+    temperature_step_max_k_per_s: Positive = 0.2
+    fan_step_max_ratio_per_s: Positive = 0.1
+    dp_step_max_pa_per_s: Positive = 4e3
 
 
 class TelemetryTable(Table):

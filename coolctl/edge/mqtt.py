@@ -8,6 +8,7 @@ that could not go out now is worth nothing later. "Connected" is never evidence;
 from __future__ import annotations
 
 import random
+import select
 import selectors
 import socket
 import threading
@@ -271,9 +272,9 @@ def _readable(sock: Any) -> bool:
     pending = getattr(sock, "pending", None)
     if pending is not None and pending():
         return True
-    with selectors.DefaultSelector() as peek:
-        peek.register(sock, selectors.EVENT_READ)
-        return bool(peek.select(0))
+    peek = select.poll()
+    peek.register(sock, select.POLLIN)
+    return bool(peek.poll(0))
 
 
 def _no_delay(_client: Any, _data: Any, sock: Any) -> None:

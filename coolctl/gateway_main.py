@@ -1,0 +1,115 @@
+"""`coolctl gateway`: the enforcer's process. MQTT in, `GatewayCore`, MQTT out; one thread, 1 Hz or the plant's clock."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import time
+from pathlib import Path
+
+from coolctl import lease
+from coolctl.dialects import Decoder
+from coolctl.edge.broker import password, split_address
+from coolctl.edge.mqtt import Message, MqttClient, MqttSettings
+from coolctl.gateway import TICK_S, EpochFile, GatewayCore, Out
+from coolctl.points import PointTable, Quality
+from coolctl.site import Site, load_site
+from coolctl.strict_json import Rejected
+
+CLOCK_SILENCE_S = 3.0  # a simulated plant that says nothing for this long: fall back to the own clock
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--site", required=True, metavar="FILE")
+    parser.add_argument("--broker", default="", metavar="HOST:PORT", help="instead of the site file's")
+    parser.add_argument("--state", default="", metavar="DIR", help="where the epoch is kept")
+
+
+def main(args: argparse.Namespace) -> int:
+    site = load_site(args.site)
+    service = GatewayService(site, args.broker, state_folder(args.state, site) / "gateway")
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: service.stop())
+    service.run()
+    return 0
+
+
+def state_folder(given: str, site: Site) -> Path:
+    """Where a daemon keeps what must survive it: given, systemd's, or the user's."""
+    base = given or os.environ.get("STATE_DIRECTORY") or str(Path.home() / ".local" / "state" / "coolctl")
+    return Path(base) / site.name
+
+
+class GatewayService:
+    """The process around `GatewayCore`."""
+
+    def __init__(self, site: Site, broker: str, state: Path):
+        self.site = site
+        self.core = GatewayCore(site, EpochFile(state))
+        hand = [p for p in site.table.points if p.role == "hand"]
+        self._hand = Decoder(PointTable(hand), site.file.mqtt.payload_max_bytes, site.file.mqtt.batch_max_bytes)
+        self._topics = {kind: site.topic(kind) for kind in ("sp", "claim", "clock", "gw_tick", "ack", "done", "bms")}
+        self._topics["bms"] = site.file.gateway.bms_topic.replace("{site}", site.name)
+        m = site.file.mqtt
+        host, port = split_address(broker, m.host, m.port)
+        settings = MqttSettings(
+            host, port, f"coolctl-gateway-{site.name}", m.protocol, m.keepalive_s, m.username, password(m.password_file),
+            m.tls, m.ca_file,
+        )  # fmt: skip
+        listen = [self._topics["sp"], self._topics["claim"], *self._hand.topics]
+        if site.file.site.simulated:
+            listen.append(self._topics["clock"])
+        self.client = MqttClient(settings, listen)
+        self._stopping = False
+        self._clock_heard_s = -1e9
+        self._step = -1
+
+    def stop(self) -> None:
+        """End the loop after the message in hand."""
+        self._stopping = True
+
+    def run(self) -> None:
+        """Until `stop`."""
+        next_s = time.monotonic()
+        while not self._stopping:
+            self.client.run_until(next_s, lambda: bool(self.client.inbox) or self._stopping)
+            while self.client.inbox:
+                self._take(self.client.inbox.popleft())
+            now_s = time.monotonic()
+            if now_s >= next_s:
+                next_s += TICK_S * max(1, int((now_s - next_s) / TICK_S) + 1)
+                if not self._virtual(now_s):
+                    self._send(self.core.tick(now_s))
+        self.client.close()
+
+    def _virtual(self, now_s: float) -> bool:
+        """Whether a simulated plant's clock drives this process now."""
+        return self.site.file.site.simulated and now_s - self._clock_heard_s <= CLOCK_SILENCE_S
+
+    def _take(self, m: Message) -> None:
+        if m.topic == self._topics["sp"]:
+            out, k = self.core.setpoints(m.payload, m.retained)
+            self._send(out)
+            if k >= 0 and k == self._step:
+                self.client.publish(self._topics["done"], lease.encode_done(k))
+        elif m.topic == self._topics["claim"]:
+            self._send(self.core.claim(m.payload, m.retained))
+        elif m.topic == self._topics["clock"] and not m.retained:
+            self._take_clock(m.payload)
+        elif not m.retained:
+            for sample in self._hand.decode(m.topic, m.payload):
+                if sample.quality == Quality.GOOD:
+                    self.core.set_hand(sample.value > 0.5)
+
+    def _take_clock(self, raw: bytes) -> None:
+        try:
+            k, t_s = lease.decode_clock(raw)
+        except Rejected:
+            return
+        self._clock_heard_s, self._step = time.monotonic(), k
+        self._send(self.core.tick(t_s))
+
+    def _send(self, messages: list[Out]) -> None:
+        for kind, payload in messages:
+            self.client.publish(self._topics[kind], payload)
