@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import time
 from pathlib import Path
@@ -13,6 +12,7 @@ from coolctl.dialects import Decoder
 from coolctl.edge.broker import password, split_address
 from coolctl.edge.mqtt import Message, MqttClient, MqttSettings
 from coolctl.gateway import TICK_S, EpochFile, GatewayCore, Out
+from coolctl.paths import state_folder
 from coolctl.points import PointTable, Quality
 from coolctl.site import Site, load_site
 from coolctl.strict_json import Rejected
@@ -28,17 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     site = load_site(args.site)
-    service = GatewayService(site, args.broker, state_folder(args.state, site) / "gateway")
+    service = GatewayService(site, args.broker, state_folder(args.state, site.name) / "gateway")
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: service.stop())
     service.run()
     return 0
-
-
-def state_folder(given: str, site: Site) -> Path:
-    """Where a daemon keeps what must survive it: given, systemd's, or the user's."""
-    base = given or os.environ.get("STATE_DIRECTORY") or str(Path.home() / ".local" / "state" / "coolctl")
-    return Path(base) / site.name
 
 
 class GatewayService:

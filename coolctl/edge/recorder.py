@@ -113,9 +113,9 @@ class Recorder:
             raise OSError("the disk does not keep up") from None
         self._filled = 0
         self._active = 1 - self._active
-        if not self._wal_free[self._active].is_set():
-            # Still holding an unwritten block: both files keep growing until the thread has caught up.
-            self._wal_free[self._active].wait(0.0)
+        # At 1 Hz the other file has been free for a minute; an unpaced run is held back here.
+        if not self._wal_free[self._active].wait(1.0):
+            raise OSError("the disk does not keep up")
 
     def _rotate(self) -> None:
         # Blocks on their way must be in the old segment before its write-ahead files are given up.
@@ -139,10 +139,11 @@ class Recorder:
         else:
             _, segment, rows, first, wal, which = job
             _write_all(segment, encode_rows(rows, first))
-            os.fdatasync(segment.fileno())
             wal.seek(0)
             wal.truncate()
             self._wal_free[which].set()
+            # Only now may the disk take its time: for the death of the process the kernel's copy is enough.
+            os.fdatasync(segment.fileno())
 
     @staticmethod
     def _close_files(segment: BinaryIO, wal: list[BinaryIO]) -> None:

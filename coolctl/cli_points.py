@@ -1,0 +1,38 @@
+"""`coolctl points`: every point of a site with its role, unit, range, age limit, topic and dialect."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from coolctl.errors import EXIT_OK
+from coolctl.site import load_site
+
+COLUMNS = ("id", "role", "machine", "unit", "low", "high", "age_max_s", "topic", "dialect", "writable")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--site", required=True, metavar="FILE")
+    parser.add_argument("--json", metavar="FILE|-")
+
+
+def main(args: argparse.Namespace) -> int:
+    site = load_site(args.site)
+    rows = []
+    for p in site.table.points:
+        row = {c: getattr(p, c) for c in COLUMNS}
+        row["low"], row["high"] = round(p.encode(p.low), 4), round(p.encode(p.high), 4)
+        rows.append(row)
+    if args.json:
+        text = json.dumps(rows, indent=1)
+        if args.json == "-":
+            print(text)
+        else:
+            Path(args.json).write_text(text + "\n", encoding="utf-8")
+    if args.json != "-":
+        print(f"{'id':<30}{'role':<22}{'unit':<8}{'range':<26}{'age ≤ s':<9}{'dialect':<9}topic")
+        for r in rows:
+            span = f"{r['low']:g} … {r['high']:g}"
+            print(f"{r['id']:<30}{r['role']:<22}{r['unit']:<8}{span:<26}{r['age_max_s']:<9g}{r['dialect']:<9}{r['topic']}")
+    return EXIT_OK

@@ -1,0 +1,145 @@
+"""`coolctl run`: the controller as a daemon. One thread: MQTT in, the tick, a lease out, record, again.
+
+It starts silent, resumes the granted mode (a policy grant as `fallback` until the evidence is clean) and publishes
+only what a lease can carry. If it dies, the lease runs out and the plant has itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import signal
+import sys
+import time
+
+from coolctl import jit
+from coolctl.daemon_link import Link
+from coolctl.daemon_state import GrantFile
+from coolctl.controller import Controller
+from coolctl.edge.metrics import MetricsServer
+from coolctl.edge.onnx_policy import load_policy
+from coolctl.edge.recorder import Recorder
+from coolctl.edge.sdnotify import notify
+from coolctl.errors import ModelError
+from coolctl.metrics_view import ViewMaker
+from coolctl.paths import state_folder
+from coolctl.site import Site, load_site
+from coolctl.trace import columns, header, pack
+from coolctl.warmup import warm_up
+
+TICK_S = 1.0
+LATE_MAX_S, COMPUTE_MAX_S, OVERRUNS_MAX = 0.25, 0.5, 3
+COLLECT_EVERY = 600
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--site", required=True, metavar="FILE")
+    parser.add_argument("--broker", default="", metavar="HOST:PORT", help="instead of the site file's")
+    parser.add_argument("--state", default="", metavar="DIR", help="where the granted mode is kept")
+    parser.add_argument("--record", default="", metavar="DIR", help="record every tick here (default: the site file's)")
+    parser.add_argument("--policy", default="", help="folder or name under models/ (default: the site's)")
+    parser.add_argument("--metrics-port", type=int, default=None, metavar="N", help="0 = any free port, -1 = none")
+
+
+def main(args: argparse.Namespace) -> int:
+    daemon = Daemon(load_site(args.site), args)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: daemon.stop())
+    daemon.run()
+    return 0
+
+
+class Daemon:
+    """Wires the edges round the tick."""
+
+    def __init__(self, site: Site, args: argparse.Namespace):
+        self.site = site
+        name = args.policy or site.file.control.policy
+        try:
+            policy = load_policy(name)
+        except ModelError as error:
+            # Without a policy the rule baseline still controls; an operator sees why.
+            print(f"policy refused, the rule baseline controls: {error}", file=sys.stderr)
+            policy = None
+        self.grants = GrantFile(state_folder(args.state, site.name) / "grant.json", site.file.control.start_mode)
+        warm_up(site, policy)
+        self.controller = Controller(site, policy, self.grants.mode)
+        self.model_hash = policy.model_hash if policy else ""
+        self.link = Link(site, args.broker)
+        self.recorder = self._recorder(args, name)
+        port = args.metrics_port if args.metrics_port is not None else site.file.metrics.port
+        self.metrics = MetricsServer(site.file.metrics.host, port) if port >= 0 else None
+        if self.metrics is not None and self.metrics.error:
+            print(f"no metrics: {self.metrics.error}", file=sys.stderr)
+        self._views = ViewMaker(site)
+        self.ticks = self.overruns = self.deadline_misses = 0
+        self._stopping = False
+
+    def _recorder(self, args: argparse.Namespace, policy_name: str) -> Recorder | None:
+        folder = args.record or self.site.file.recorder.folder
+        if not folder:
+            return None
+        head = header(self.site, self.model_hash, policy_name, self.grants.mode)
+        return Recorder(folder, self.site.name, columns(self.site), head, rotate_s=self.site.file.recorder.rotate_s)
+
+    def stop(self) -> None:
+        """Release and end after the tick in hand."""
+        self._stopping = True
+
+    def run(self) -> None:
+        """Until `stop`. Kernels are frozen and garbage set aside before the first tick."""
+        jit.freeze()
+        sys.setswitchinterval(0.0005)
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        notify("READY=1", f"STATUS={self.site.name}: waiting for telemetry")
+        next_s = time.monotonic()
+        while not self._stopping:
+            woken = self.link.wait(next_s, lambda: self._stopping)
+            now_s = time.monotonic()
+            if woken is not None:
+                self._tick(woken, now_s)
+                next_s = now_s + TICK_S  # the plant's clock drives; the own schedule stands by
+            elif now_s >= next_s and not self.link.virtual(now_s):
+                self._tick(now_s, next_s)
+                next_s += TICK_S * max(1, int((now_s - next_s) / TICK_S) + 1)
+            elif now_s >= next_s:
+                next_s = now_s + TICK_S
+        self._release()
+
+    def _tick(self, now_s: float, due_s: float) -> None:
+        started_s = time.monotonic()
+        late_s = started_s - due_s
+        snap, gateway, command = self.link.collect(now_s, self.overruns >= OVERRUNS_MAX)
+        grant = self.grants.take(command, time.time())
+        if grant:
+            self.controller.grant(grant, self.grants.reason)
+        decision = self.controller.tick_snapshot(snap, gateway)
+        computed_s = time.monotonic()
+        self.link.publish(decision)
+        if self.recorder is not None:
+            events = [{"grant": grant, "reason": self.grants.reason}] if grant else ()
+            self.recorder.append(pack(snap, gateway, grant, decision), events)
+        done_s = time.monotonic()
+        missed = late_s > LATE_MAX_S or done_s - started_s > COMPUTE_MAX_S
+        self.overruns = self.overruns + 1 if missed else 0
+        self.deadline_misses += missed
+        if self.metrics is not None:
+            stages = {"compute": computed_s - started_s, "publish": done_s - computed_s}
+            self.metrics.publish(self._views.make(self, decision, snap), stages)
+        self.ticks += 1
+        notify("WATCHDOG=1", *([f"STATUS={decision.mode}: {decision.mode_reason}"] if self.ticks % 10 == 1 else []))
+        if self.ticks % COLLECT_EVERY == 0:
+            gc.collect(1)  # at a moment of our choosing; the old generation stays frozen
+
+    def _release(self) -> None:
+        """An explicit none, so that the plant takes over at once and not after the lease."""
+        notify("STOPPING=1")
+        self.link.release()
+        if self.recorder is not None:
+            self.recorder.close()
+        if self.metrics is not None:
+            self.metrics.close()
+
+

@@ -1,0 +1,194 @@
+"""The daemon's end of the wire: telemetry into the store, the gateway's heartbeat and acks, leases and decisions out."""
+
+from __future__ import annotations
+
+import math
+import os
+import secrets
+import socket
+import time
+from collections.abc import Callable
+
+from coolctl import lease
+from coolctl.control.decision import Decision
+from coolctl.control.tick import GatewayView
+from coolctl.daemon_state import Command, decode_command
+from coolctl.decision_json import encode_decision
+from coolctl.dialects import Decoder
+from coolctl.edge.broker import password, split_address
+from coolctl.edge.mqtt import Message, MqttClient, MqttSettings
+from coolctl.points import Sample, SampleStore, Snapshot
+from coolctl.site import Site
+from coolctl.strict_json import Rejected
+
+CLAIM_EVERY_S = 1.0
+CONFIRM_S, CONFIRM_GRACE_S = 3.0, 5.0
+CONFIRM_TOLERANCE = 1e-3
+CLOCK_SILENCE_S = 3.0
+KINDS = ("gw_tick", "ack", "cmd", "clock", "sp", "claim", "decision", "shadow", "proposal", "status")
+
+
+class Link:
+    """Owns the MQTT client. `now_s` is the tick's clock: this process's, or a simulated plant's."""
+
+    def __init__(self, site: Site, broker: str):
+        self.site = site
+        m = site.file.mqtt
+        self.store = SampleStore(site.table)
+        self.decoder = Decoder(site.table, m.payload_max_bytes, m.batch_max_bytes)
+        self.topics = {kind: site.topic(kind) for kind in KINDS}
+        host, port = split_address(broker, m.host, m.port)
+        settings = MqttSettings(
+            host, port, f"coolctl-{site.name}", m.protocol, m.keepalive_s, m.username, password(m.password_file), m.tls,
+            m.ca_file,
+        )  # fmt: skip
+        listen = [*self.decoder.topics, self.topics["gw_tick"], self.topics["ack"], self.topics["cmd"]]
+        if site.file.site.simulated:
+            listen.append(self.topics["clock"])
+        status = self.topics["status"]
+        self.client = MqttClient(settings, listen, (status, b'{"online":false}', b'{"online":true}'))
+        self.instance = f"{socket.gethostname()[:40]}-{os.getpid()}"
+        self.nonce = secrets.token_hex(4)
+        self.rejects: dict[str, int] = {}
+        self.gateway: lease.GatewayTick | None = None
+        self.ack: lease.Ack | None = None
+        self.seq = 0
+        self.applied: dict[str, float] = {}
+        self._gateway_s = self._ack_s = self._publishing_s = -math.inf
+        self._claimed_s = -math.inf
+        self._pending: list[Sample] = []
+        self._command: Command | None = None
+        self._clock: tuple[int, float] | None = None
+        self._clock_heard_s = -math.inf
+        self._step = -1
+        self._now_s = -math.inf
+        self._sent: dict[str, float] = {}
+        self._was_publishing = False
+        self._events: list[dict[str, object]] = []
+        self._last_mode = ""
+
+    # -- in
+
+    def wait(self, deadline_s: float, stopping: Callable[[], bool]) -> float | None:
+        """Work the link until the deadline; a simulated plant's clock comes back as its time [s] at once."""
+        while True:
+            self.client.run_until(deadline_s, lambda: bool(self.client.inbox) or stopping())
+            while self.client.inbox:
+                self._take(self.client.inbox.popleft())
+                if self._clock is not None:
+                    self._step, t_s = self._clock
+                    self._clock = None
+                    return t_s
+            if stopping() or time.monotonic() >= deadline_s:
+                return None
+
+    def virtual(self, monotonic_s: float) -> bool:
+        """Whether a simulated plant's clock has been heard lately: then it alone drives the ticks."""
+        return self.site.file.site.simulated and monotonic_s - self._clock_heard_s <= CLOCK_SILENCE_S
+
+    def _take(self, m: Message) -> None:
+        if m.retained:
+            self._count("retained")
+            return
+        try:
+            if m.topic == self.topics["gw_tick"]:
+                self.gateway, self._gateway_s = lease.decode_gateway_tick(m.payload), math.nan
+            elif m.topic == self.topics["ack"]:
+                self._take_ack(lease.decode_ack(m.payload))
+            elif m.topic == self.topics["cmd"]:
+                self._command = decode_command(m.payload)
+            elif m.topic == self.topics["clock"]:
+                self._clock, self._clock_heard_s = lease.decode_clock(m.payload), time.monotonic()
+            else:
+                self._pending += self.decoder.decode(m.topic, m.payload)
+        except Rejected as rejected:
+            self._count(rejected.reason)
+
+    def _take_ack(self, ack: lease.Ack) -> None:
+        if self.gateway is not None and ack.epoch == self.gateway.epoch and self.gateway.holder == self.instance:
+            self.ack = ack
+            self.applied = ack.applied
+            if not ack.rejected and ack.mode == "remote" and self._agrees(ack):
+                self._ack_s = math.nan  # stamped with the tick's time when it is collected
+
+    def _agrees(self, ack: lease.Ack) -> bool:
+        """Whether the gateway applied what was sent; it may hold back a fast move, but not another value."""
+        return set(ack.applied) == set(self._sent)
+
+    def _count(self, reason: str) -> None:
+        self.rejects[reason] = self.rejects.get(reason, 0) + 1
+
+    def collect(self, now_s: float, overrun: bool) -> tuple[Snapshot, GatewayView, Command | None]:
+        """What this tick works with: the snapshot, the view of the gateway, an operator's command."""
+        if now_s < self._now_s - 1.0:
+            self._restart_clock()
+        self._now_s = now_s
+        self._gateway_s = now_s if self._gateway_s != self._gateway_s else self._gateway_s
+        self._ack_s = now_s if self._ack_s != self._ack_s else self._ack_s
+        self.store.put(self._pending, now_s)
+        self._pending = []
+        fresh = now_s - self._ack_s <= CONFIRM_S
+        starting = now_s - self._publishing_s <= CONFIRM_GRACE_S and self._was_publishing
+        hand = self.gateway is not None and self.gateway.hand
+        view = GatewayView(now_s - self._gateway_s, fresh or starting, hand, overrun)
+        command, self._command = self._command, None
+        return self.store.snapshot(now_s), view, command
+
+    def _restart_clock(self) -> None:
+        """A simulated plant has started anew: nothing seen before counts as fresh or as old."""
+        self.store.t_seen_s[:] = -math.inf
+        self.store.t_source_s[:] = -math.inf
+        self._gateway_s = self._ack_s = self._publishing_s = self._claimed_s = -math.inf
+
+    # -- out
+
+    @property
+    def holds_epoch(self) -> bool:
+        """Whether the gateway has granted its epoch to this instance."""
+        return self.gateway is not None and self.gateway.holder == self.instance
+
+    def publish(self, decision: Decision) -> None:
+        """Lease, decision and shadow of this tick; claims the epoch while it is not held."""
+        publishing = decision.published
+        if publishing and not self.holds_epoch and decision.now_s - self._claimed_s >= CLAIM_EVERY_S:
+            self._claimed_s = decision.now_s
+            self.client.publish(self.topics["claim"], lease.encode_claim(lease.Claim(self.instance, self.nonce)))
+        setpoints = decision.setpoints if self.holds_epoch else {}
+        # In virtual time the gateway waits for a word on every step; else only the end of publishing is said aloud.
+        if setpoints or self._step >= 0 or self._was_publishing:
+            self._send_lease(decision, setpoints)
+        if bool(setpoints) != self._was_publishing:
+            self._publishing_s = decision.now_s
+        self._was_publishing = bool(setpoints)
+        if decision.mode in ("shadow", "advise"):
+            kind = "shadow" if decision.mode == "shadow" else "proposal"
+            self.client.publish(self.topics[kind], encode_decision(decision, [], self._lease_state()))
+        if decision.mode != self._last_mode:
+            self._events = [{"t_s": decision.now_s, "text": f"{decision.mode}: {decision.mode_reason}"}]
+            self._last_mode = decision.mode
+        self.client.publish(self.topics["decision"], encode_decision(decision, self._events, self._lease_state()))
+        self._events = []
+
+    def _lease_state(self) -> dict[str, object]:
+        epoch = self.gateway.epoch if self.gateway else -1
+        return {"epoch": epoch, "remote": bool(self.gateway and not self.gateway.local), "applied": self.applied}
+
+    def _send_lease(self, decision: Decision, setpoints: dict[str, float]) -> None:
+        self.seq += 1
+        gateway = self.gateway
+        self._sent = setpoints
+        message = lease.Setpoints(
+            gateway.epoch if gateway else -1, self.seq, gateway.t_s if gateway else -1.0, gateway.nonce if gateway else "",
+            self.site.file.gateway.ttl_s, decision.mode, setpoints, decision.mode_reason[:200], self._step,
+        )  # fmt: skip
+        self.client.publish(self.topics["sp"], lease.encode_setpoints(message), 5)
+
+    def release(self) -> None:
+        """An explicit none, then a clean goodbye."""
+        if self.holds_epoch and self.gateway is not None:
+            self.seq += 1
+            g = self.gateway
+            none = lease.Setpoints(g.epoch, self.seq, g.t_s, g.nonce, self.site.file.gateway.ttl_s, "release", {}, "shutdown", self._step)
+            self.client.publish(self.topics["sp"], lease.encode_setpoints(none))
+            self.client.run_until(time.monotonic() + 0.05)
+        self.client.close(b'{"online":false}')

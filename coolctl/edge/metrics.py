@@ -1,0 +1,229 @@
+"""Prometheus metrics from one snapshot: the tick swaps a reference, the scrape does all the work in its own thread.
+
+Served on the loopback by default, to a bounded number of connections; a taken port is a warning, not an exit.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.registry import Collector
+
+from coolctl import __version__
+
+F64 = NDArray[np.float64]
+
+BUCKETS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+STAGES = ("compute", "publish")
+CONNECTIONS_MAX = 16
+REQUEST_TIMEOUT_S = 2.0
+
+
+class MetricsView(NamedTuple):
+    """Everything a scrape shows, as plain data of one tick. Arrays are not changed after they are handed over."""
+
+    site: str
+    mode: str
+    granted: str
+    modes: tuple[str, ...]
+    setpoints: tuple[tuple[str, str], ...]
+    proposed: F64
+    shielded: F64
+    applied: F64
+    points: tuple[tuple[str, str, str], ...]
+    values: F64
+    ages_s: F64
+    qualities: NDArray[np.int8]
+    gauges: dict[str, float]
+    counters: dict[str, float]
+    rejects: dict[str, int]
+    binding: dict[str, int]
+    model_hash: str
+    config_hash: str
+
+
+# name, help; a gauge of the view's `gauges`, base unit last
+GAUGES = (
+    ("coolctl_ride_through_seconds", "time to the allowable inlet if every chiller stopped now"),
+    ("coolctl_cooling_power_watts", "measured electric power of cooling"),
+    ("coolctl_model_power_watts", "the model's power at the measured state"),
+    ("coolctl_baseline_power_watts", "the model's power under the rule baseline"),
+    ("coolctl_rack_inlet_max_celsius", "hottest valid rack inlet"),
+    ("coolctl_rack_inlet_limit_celsius", "limit of the rack inlets"),
+    ("coolctl_inlet_bias_kelvin", "measured minus modelled hottest inlet"),
+    ("coolctl_clean_seconds", "how long the evidence has been clean"),
+    ("coolctl_gateway_age_seconds", "since the gateway was last heard"),
+    ("coolctl_lease_remote_ratio", "1 while the plant follows the lease"),
+    ("coolctl_policy_in_charge_ratio", "1 while the policy sets the wish"),
+    ("coolctl_broker_connected_ratio", "1 while the broker link is up (no evidence of liveness)"),
+    ("coolctl_recorder_ok_ratio", "1 while the recorder writes; absent without one"),
+)
+COUNTERS = (
+    ("coolctl_ticks_total", "ticks since the start"),
+    ("coolctl_deadline_misses_total", "ticks that started late or took too long"),
+    ("coolctl_interventions_total", "ticks in which the shield changed a setpoint"),
+    ("coolctl_mqtt_messages_total", "messages received"),
+    ("coolctl_mqtt_dropped_total", "messages dropped from a full inbox"),
+    ("coolctl_mqtt_connects_total", "connections made"),
+)
+
+
+class _Collector(Collector):
+    """Turns the newest view into metric families at scrape time."""
+
+    def __init__(self, server: MetricsServer):
+        self._server = server
+
+    def collect(self) -> Iterator[Any]:
+        view = self._server.view
+        build = GaugeMetricFamily("coolctl_build_info", "version and hashes", labels=["version", "model", "config"])
+        if view is None:
+            build.add_metric([__version__, "", ""], 1.0)
+            yield build
+            return
+        build.add_metric([__version__, view.model_hash[:12], view.config_hash[:12]], 1.0)
+        yield build
+        yield from _modes(view)
+        yield from _points(view)
+        for name, text in GAUGES:
+            if name in view.gauges:
+                family = GaugeMetricFamily(name, text, labels=["site"])
+                family.add_metric([view.site], view.gauges[name])
+                yield family
+        for name, text in COUNTERS:
+            counter = CounterMetricFamily(name, text, labels=["site"])
+            counter.add_metric([view.site], view.counters.get(name, 0.0))
+            yield counter
+        yield _labelled("coolctl_rejects_total", "messages and samples refused", "reason", view.site, view.rejects)
+        yield _labelled("coolctl_binding_limits_total", "setpoints changed by a limit", "limit", view.site, view.binding)
+        yield self._server.histogram(view.site)
+
+
+def _labelled(name: str, text: str, label: str, site: str, counts: dict[str, int]) -> CounterMetricFamily:
+    family = CounterMetricFamily(name, text, labels=["site", label])
+    for key, count in sorted(counts.copy().items()):
+        family.add_metric([site, key], float(count))
+    return family
+
+
+def _modes(view: MetricsView) -> Iterator[GaugeMetricFamily]:
+    for name, current in (("coolctl_mode", view.mode), ("coolctl_granted_mode", view.granted)):
+        family = GaugeMetricFamily(name, "1 for the present mode", labels=["site", "mode"])
+        for mode in view.modes:
+            family.add_metric([view.site, mode], float(mode == current))
+        yield family
+
+
+def _points(view: MetricsView) -> Iterator[GaugeMetricFamily]:
+    """Setpoints and points in internal (base) units; the unit is a label because one family holds several quantities."""
+    stages = (("proposed", view.proposed), ("shielded", view.shielded), ("applied", view.applied))
+    family = GaugeMetricFamily("coolctl_setpoint", "setpoints by stage", labels=["site", "point", "unit", "stage"])
+    for stage, values in stages:
+        for (name, unit), value in zip(view.setpoints, values.tolist(), strict=True):
+            family.add_metric([view.site, name, unit, stage], value)
+    yield family
+    value_family = GaugeMetricFamily("coolctl_point_value", "last good value, NaN when not usable", labels=["site", "point", "role", "unit"])
+    age = GaugeMetricFamily("coolctl_point_age_seconds", "since the last message", labels=["site", "point"])
+    quality = GaugeMetricFamily("coolctl_point_quality_code", "1 = good", labels=["site", "point"])
+    rows = zip(view.points, view.values.tolist(), view.ages_s.tolist(), view.qualities.tolist(), strict=True)
+    for (name, role, unit), value, age_s, code in rows:
+        value_family.add_metric([view.site, name, role, unit], value)
+        age.add_metric([view.site, name], age_s)
+        quality.add_metric([view.site, name], float(code))
+    yield from (value_family, age, quality)
+
+
+class MetricsServer:
+    """Holds the newest view and serves it. `publish` costs a few microseconds."""
+
+    def __init__(self, host: str, port: int):
+        self.view: MetricsView | None = None
+        self.error = ""
+        self.port = 0
+        self._counts = {stage: np.zeros(len(BUCKETS_S) + 1) for stage in STAGES}
+        self._sums = dict.fromkeys(STAGES, 0.0)
+        self._edges = np.array(BUCKETS_S)
+        self.registry = CollectorRegistry(auto_describe=False)
+        self.registry.register(_Collector(self))
+        try:
+            self._http: ThreadingHTTPServer | None = _Bounded((host, port), self.registry)
+        except OSError as error:
+            self._http, self.error = None, f"metrics port {port}: {error.strerror}"
+            return
+        self.port = self._http.server_address[1]
+        threading.Thread(target=self._http.serve_forever, name="metrics", daemon=True).start()
+
+    def publish(self, view: MetricsView, stages: dict[str, float]) -> None:
+        """Make `view` the one that scrapes see, and count the tick's stage times [s]."""
+        for stage, seconds in stages.items():
+            self._counts[stage][int(self._edges.searchsorted(seconds))] += 1.0
+            self._sums[stage] += seconds
+        self.view = view
+
+    def histogram(self, site: str) -> HistogramMetricFamily:
+        """Tick duration by stage, cumulative buckets."""
+        family = HistogramMetricFamily("coolctl_tick_duration_seconds", "time spent in a tick", labels=["site", "stage"])
+        for stage in STAGES:
+            cumulative = np.cumsum(self._counts[stage]).tolist()
+            edges: Iterable[str] = [*(repr(b) for b in BUCKETS_S), "+Inf"]
+            family.add_metric([site, stage], list(zip(edges, cumulative, strict=True)), self._sums[stage])
+        return family
+
+    def close(self) -> None:
+        """Stop serving."""
+        if self._http is not None:
+            self._http.shutdown()
+            self._http.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    timeout = REQUEST_TIMEOUT_S
+    server: _Bounded
+
+    def do_GET(self) -> None:
+        if self.path.split("?")[0] != "/metrics":
+            self.send_error(404)
+            return
+        body = generate_latest(self.server.registry)
+        self.send_response(200)
+        self.send_header("Content-Type", CONTENT_TYPE_LATEST)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        pass  # a scrape a second is not news
+
+
+class _Bounded(ThreadingHTTPServer):
+    """At most `CONNECTIONS_MAX` at a time; the rest are closed at once instead of becoming threads."""
+
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], registry: CollectorRegistry):
+        self.registry = registry
+        self._slots = threading.BoundedSemaphore(CONNECTIONS_MAX)
+        super().__init__(address, _Handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if not self._slots.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._slots.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        pass  # a client that hangs up is its own business

@@ -1,0 +1,76 @@
+"""The row of a recording: what a tick was given and what it decided, as columns that daemon and replay share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coolctl import __version__
+from coolctl.control.decision import Decision, row_columns
+from coolctl.control.mode import MODES
+from coolctl.control.tick import GatewayView
+from coolctl.points import Snapshot
+from coolctl.site import Site, parse_site
+
+F64 = NDArray[np.float64]
+GATEWAY_COLUMNS = ("gateway:age_s", "gateway:confirmed", "gateway:hand", "gateway:overrun", "grant")
+NO_GRANT = -1.0
+
+
+def columns(site: Site) -> list[str]:
+    """Column names of a row."""
+    ids = [p.id for p in site.table.points]
+    names = ["now_s"]
+    for kind in ("value", "age_s", "quality"):
+        names += [f"{kind}:{i}" for i in ids]
+    return [*names, *GATEWAY_COLUMNS, *row_columns(site)]
+
+
+def pack(snap: Snapshot, gateway: GatewayView, grant: str, decision: Decision) -> F64:
+    """One tick as a row; `grant` is the operator's command taken in this tick, or empty."""
+    code = float(MODES.index(grant)) if grant else NO_GRANT
+    view = (gateway.age_s, float(gateway.confirmed), float(gateway.hand), float(gateway.overrun), code)
+    return np.concatenate([(snap.now_s,), snap.value, snap.age_s, snap.quality, view, decision.row()])
+
+
+class Unpacker:
+    """Splits rows of a site's recording back into a tick's inputs and the decision recorded."""
+
+    def __init__(self, site: Site):
+        self.points = len(site.table)
+        self.gateway_at = 1 + 3 * self.points
+        self.decision_at = self.gateway_at + len(GATEWAY_COLUMNS)
+
+    def inputs(self, row: F64) -> tuple[Snapshot, GatewayView, str]:
+        """Snapshot, gateway view and the operator's command of a row."""
+        n = self.points
+        snap = Snapshot(float(row[0]), row[1 : 1 + n], row[1 + n : 1 + 2 * n], row[1 + 2 * n : 1 + 3 * n].astype(np.int8))
+        age_s, confirmed, hand, overrun, code = row[self.gateway_at : self.decision_at].tolist()
+        grant = MODES[int(code)] if 0.0 <= code < len(MODES) else ""
+        return snap, GatewayView(age_s, confirmed > 0.5, hand > 0.5, overrun > 0.5), grant
+
+    def decision(self, row: F64) -> F64:
+        """The recorded decision's part of a row."""
+        return row[self.decision_at :]
+
+
+def header(site: Site, model_hash: str, policy_name: str, granted: str) -> dict[str, Any]:
+    """What a replay needs beside the rows."""
+    return {
+        "coolctl_version": __version__,
+        "site_name": site.name,
+        "site_text": site.text,
+        "record_texts": site.record_texts,
+        "config_hash": site.config_hash,
+        "model_hash": model_hash,
+        "policy_name": policy_name,
+        "granted": granted,
+    }
+
+
+def site_of(head: dict[str, Any], where: str) -> Site:
+    """The site that a recording was made with. Raises `ConfigError`."""
+    texts = head["record_texts"]
+    return parse_site(head["site_text"], where, lambda file, path, lines: (texts, []))
