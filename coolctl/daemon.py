@@ -61,26 +61,36 @@ class Daemon:
             # Without a policy the rule baseline still controls; an operator sees why.
             print(f"policy refused, the rule baseline controls: {error}", file=sys.stderr)
             policy = None
+        self.policy, self._policy_name, self._record_folder = policy, name, args.record or site.file.recorder.folder
+        self.model_hash = policy.model_hash if policy else ""
         self.grants = GrantFile(state_folder(args.state, site.name) / "grant.json", site.file.control.start_mode)
         warm_up(site, policy)
         self.controller = Controller(site, policy, self.grants.mode)
-        self.model_hash = policy.model_hash if policy else ""
         self.link = Link(site, args.broker)
-        self.recorder = self._recorder(args, name)
+        self.recorder = self._recorder()
         port = args.metrics_port if args.metrics_port is not None else site.file.metrics.port
         self.metrics = MetricsServer(site.file.metrics.host, port) if port >= 0 else None
         if self.metrics is not None and self.metrics.error:
             print(f"no metrics: {self.metrics.error}", file=sys.stderr)
         self._views = ViewMaker(site)
         self.ticks = self.overruns = self.deadline_misses = 0
+        self._last_s = -1e18
         self._stopping = False
 
-    def _recorder(self, args: argparse.Namespace, policy_name: str) -> Recorder | None:
-        folder = args.record or self.site.file.recorder.folder
-        if not folder:
+    def _recorder(self) -> Recorder | None:
+        if not self._record_folder:
             return None
-        head = header(self.site, self.model_hash, policy_name, self.grants.mode)
-        return Recorder(folder, self.site.name, columns(self.site), head, rotate_s=self.site.file.recorder.rotate_s)
+        head = header(self.site, self.model_hash, self._policy_name, self.grants.mode)
+        names, rotate_s = columns(self.site), self.site.file.recorder.rotate_s
+        return Recorder(self._record_folder, self.site.name, names, head, rotate_s=rotate_s)
+
+    def _start_over(self) -> None:
+        """A simulated plant began a new run: a controller without memory, and a recording of its own."""
+        self.controller = Controller(self.site, self.policy, self.grants.mode)
+        self.link.restart_clock()
+        if self.recorder is not None:
+            self.recorder.close()
+            self.recorder = self._recorder()
 
     def stop(self) -> None:
         """Release and end after the tick in hand."""
@@ -95,17 +105,21 @@ class Daemon:
         gc.disable()
         notify("READY=1", f"STATUS={self.site.name}: waiting for telemetry")
         next_s = time.monotonic()
+        own_clock = not self.site.file.site.simulated
         while not self._stopping:
             woken = self.link.wait(next_s, lambda: self._stopping)
             now_s = time.monotonic()
             if woken is not None:
+                # A simulated plant's clock drives; the own schedule only keeps the loop turning.
+                if woken < self._last_s - TICK_S:
+                    self._start_over()
+                self._last_s = woken
                 self._tick(woken, now_s)
-                next_s = now_s + TICK_S  # the plant's clock drives; the own schedule stands by
-            elif now_s >= next_s and not self.link.virtual(now_s):
-                self._tick(now_s, next_s)
-                next_s += TICK_S * max(1, int((now_s - next_s) / TICK_S) + 1)
-            elif now_s >= next_s:
                 next_s = now_s + TICK_S
+            elif now_s >= next_s:
+                if own_clock:
+                    self._tick(now_s, next_s)
+                next_s += TICK_S * max(1, int((now_s - next_s) / TICK_S) + 1)
         self._release()
 
     def _tick(self, now_s: float, due_s: float) -> None:

@@ -24,7 +24,6 @@ from coolctl.strict_json import Rejected
 CLAIM_EVERY_S = 1.0
 CONFIRM_S, CONFIRM_GRACE_S = 3.0, 5.0
 CONFIRM_TOLERANCE = 1e-3
-CLOCK_SILENCE_S = 3.0
 KINDS = ("gw_tick", "ack", "cmd", "clock", "sp", "claim", "decision", "shadow", "proposal", "status")
 
 
@@ -59,9 +58,7 @@ class Link:
         self._pending: list[Sample] = []
         self._command: Command | None = None
         self._clock: tuple[int, float] | None = None
-        self._clock_heard_s = -math.inf
         self._step = -1
-        self._now_s = -math.inf
         self._sent: dict[str, float] = {}
         self._was_publishing = False
         self._events: list[dict[str, object]] = []
@@ -82,10 +79,6 @@ class Link:
             if stopping() or time.monotonic() >= deadline_s:
                 return None
 
-    def virtual(self, monotonic_s: float) -> bool:
-        """Whether a simulated plant's clock has been heard lately: then it alone drives the ticks."""
-        return self.site.file.site.simulated and monotonic_s - self._clock_heard_s <= CLOCK_SILENCE_S
-
     def _take(self, m: Message) -> None:
         if m.retained:
             self._count("retained")
@@ -98,7 +91,7 @@ class Link:
             elif m.topic == self.topics["cmd"]:
                 self._command = decode_command(m.payload)
             elif m.topic == self.topics["clock"]:
-                self._clock, self._clock_heard_s = lease.decode_clock(m.payload), time.monotonic()
+                self._clock = lease.decode_clock(m.payload)
             else:
                 self._pending += self.decoder.decode(m.topic, m.payload)
         except Rejected as rejected:
@@ -120,9 +113,6 @@ class Link:
 
     def collect(self, now_s: float, overrun: bool) -> tuple[Snapshot, GatewayView, Command | None]:
         """What this tick works with: the snapshot, the view of the gateway, an operator's command."""
-        if now_s < self._now_s - 1.0:
-            self._restart_clock()
-        self._now_s = now_s
         self._gateway_s = now_s if self._gateway_s != self._gateway_s else self._gateway_s
         self._ack_s = now_s if self._ack_s != self._ack_s else self._ack_s
         self.store.put(self._pending, now_s)
@@ -134,7 +124,7 @@ class Link:
         command, self._command = self._command, None
         return self.store.snapshot(now_s), view, command
 
-    def _restart_clock(self) -> None:
+    def restart_clock(self) -> None:
         """A simulated plant has started anew: nothing seen before counts as fresh or as old."""
         self.store.t_seen_s[:] = -math.inf
         self.store.t_source_s[:] = -math.inf

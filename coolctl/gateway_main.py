@@ -17,7 +17,6 @@ from coolctl.points import PointTable, Quality
 from coolctl.site import Site, load_site
 from coolctl.strict_json import Rejected
 
-CLOCK_SILENCE_S = 3.0  # a simulated plant that says nothing for this long: fall back to the own clock
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,7 +55,6 @@ class GatewayService:
             listen.append(self._topics["clock"])
         self.client = MqttClient(settings, listen)
         self._stopping = False
-        self._clock_heard_s = -1e9
         self._step = -1
 
     def stop(self) -> None:
@@ -73,13 +71,9 @@ class GatewayService:
             now_s = time.monotonic()
             if now_s >= next_s:
                 next_s += TICK_S * max(1, int((now_s - next_s) / TICK_S) + 1)
-                if not self._virtual(now_s):
+                if not self.site.file.site.simulated:  # else the plant's clock drives
                     self._send(self.core.tick(now_s))
         self.client.close()
-
-    def _virtual(self, now_s: float) -> bool:
-        """Whether a simulated plant's clock drives this process now."""
-        return self.site.file.site.simulated and now_s - self._clock_heard_s <= CLOCK_SILENCE_S
 
     def _take(self, m: Message) -> None:
         if m.topic == self._topics["sp"]:
@@ -101,7 +95,7 @@ class GatewayService:
             k, t_s = lease.decode_clock(raw)
         except Rejected:
             return
-        self._clock_heard_s, self._step = time.monotonic(), k
+        self._step = k
         self._send(self.core.tick(t_s))
 
     def _send(self, messages: list[Out]) -> None:

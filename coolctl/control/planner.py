@@ -78,7 +78,8 @@ class Planner:
         load_w = float(w[W_HALL:].sum())
         moved = abs(load_w - self._load_w) > LOAD_EVENT_RATIO * self._load_w
         moved = moved or abs(w[W_OAWB] - self._wetbulb_c) > WETBULB_EVENT_K
-        return not age_s < self._period_s or (moved and age_s >= EVENT_MIN_S)
+        # A clock that jumped back is due too: an old plan must not live for ever.
+        return not 0.0 <= age_s < self._period_s or (moved and age_s >= EVENT_MIN_S)
 
     def step(
         self, w: F64, lim: Limits, policy: Proposal | None, baseline_u: F64, current: Proposal, available: float, now_s: float

@@ -98,6 +98,8 @@ class Shield:
             self._set(u, colder, bits, "emergency")
         self._evidence(u, c, bits)
         self._slew(u, c, bits, dt_s)
+        # Nothing that is not a number may leave here or be remembered, whatever came in.
+        self._set(u, np.where(np.isfinite(u), u, last), bits, "not_a_number")
         self._note_changes(u, c.est.now_s)
         self.last = u.copy()
         return u, bits
@@ -269,7 +271,7 @@ def limit_vectors(lim: LimitsTable, halls: int, p: PlantParams) -> tuple[F64, F6
 
 def rate_vectors(rates: RatesTable, halls: int) -> tuple[F64, F64]:
     """Fastest fall and rise of each setpoint per second; counts are held by dwell instead."""
-    free = np.inf
+    free = 1e9  # counts are held by dwell; finite, because dt may be zero
     down = [rates.chwst_sp_cool_k_per_min / 60.0, rates.chw_dp_sp_down_pa_per_min / 60.0, free,
             rates.cwst_sp_k_per_min / 60.0, free, rates.cw_flow_sp_down_ratio_per_min / 60.0, free]  # fmt: skip
     up = [rates.chwst_sp_warm_k_per_min / 60.0, rates.chw_dp_sp_up_pa_per_min / 60.0, free,
