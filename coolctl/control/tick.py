@@ -38,7 +38,11 @@ F64 = NDArray[np.float64]
 DT_MAX_S = 60.0
 INLET_BIAS_TAU_S = 120.0
 INLET_BIAS_MAX_K = 3.0
-TRIM_GAIN_PER_S, TRIM_RELEASE_PER_S, TRIM_MAX_K = 1.0 / 60.0, 1.0 / 1800.0, 6.0
+# The trim lowers supply air for what the model did not foresee. It acts a little below the limit, lets go slowly (half a
+# kelvin an hour, so that the next load step finds it), and starts with a reserve that the first calm hour gives back.
+TRIM_GAIN_PER_S, TRIM_RELEASE_PER_S, TRIM_MAX_K = 1.0 / 60.0, 0.5 / 3600.0, 6.0
+TRIM_BELOW_LIMIT_K, TRIM_START_K = 0.15, 0.4
+RIDE_THROUGH_EVERY_S = 5.0
 PLAN_PLR_MAX = 0.95
 PLAN_INLET_RESERVE_K = 0.1
 OVER_ALARM_TICKS, NO_COOLING_S = 2, 60.0
@@ -75,7 +79,8 @@ class Tick:
         self._out, self._scratch = np.zeros(len(OUTPUTS)), np.zeros(2 * len(self.halls))
         self._last_s = np.nan
         self._seq = 0
-        self._bias_k = self._trim_k = 0.0
+        self._bias_k, self._trim_k = 0.0, TRIM_START_K
+        self._ride_s, self._ride_at_s = 0.0, -np.inf
         self._over_ticks, self._no_cooling_s = 0, 0.0
         self._mode_before = ""
 
@@ -90,7 +95,7 @@ class Tick:
         baseline_u = self.baseline.step(est, demand, dt_s)
         actual_u = self._actual(est, baseline_u)
         model_w = self._follow_model(est, actual_u, dt_s)
-        ride_s = float(self._ride_through(est, actual_u))
+        ride_s = self._ride_through(est, actual_u)
         available = self._available(est)
         proposal, u_policy, policy_fault = self._propose(est, available)
         mode, reason = self._mode(est, gateway, policy_fault, actual_u, dt_s)
@@ -139,15 +144,21 @@ class Tick:
             if seen_k == seen_k:
                 seen_k = min(max(seen_k, -INLET_BIAS_MAX_K), INLET_BIAS_MAX_K)
                 self._bias_k = first_order(self._bias_k, seen_k, INLET_BIAS_TAU_S, dt_s)
-            over_k = est.hottest_c - self.site.file.limits.rack_inlet_limit_c
+            over_k = est.hottest_c - self.site.file.limits.rack_inlet_limit_c + TRIM_BELOW_LIMIT_K
             rise = TRIM_GAIN_PER_S * over_k if over_k > 0.0 else -TRIM_RELEASE_PER_S
             self._trim_k = min(max(self._trim_k + rise * dt_s, 0.0), TRIM_MAX_K)
         return model_w
 
     def _ride_through(self, est: Estimate, actual_u: F64) -> float:
-        limit_c = self.site.file.limits.rack_inlet_allowable_c
-        cold, warm = est.plant["chwst"], est.plant["chwrt"]
-        return ride_through_s(actual_u, est.w, cold, warm, limit_c, self.halls, self.p, self._scratch)
+        """Ride-through seconds; the roll-out is repeated every few seconds, the loop does not change faster."""
+        if not 0.0 <= est.now_s - self._ride_at_s < RIDE_THROUGH_EVERY_S:
+            limit_c = self.site.file.limits.rack_inlet_allowable_c
+            cold, warm = est.plant["chwst"], est.plant["chwrt"]
+            self._ride_s = float(
+                ride_through_s(actual_u, est.w, cold, warm, limit_c, self.halls, self.p, self._scratch)
+            )
+            self._ride_at_s = est.now_s
+        return self._ride_s
 
     def _available(self, est: Estimate) -> float:
         """Chillers that may be counted on; without a measurement only those that run."""

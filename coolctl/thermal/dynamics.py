@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coolctl.jit import kernel
+from coolctl.num import clamp
 from coolctl.points import U_CHW_DP, U_HALL
 from coolctl.psychro import CP_AIR_JKGK, CP_WATER_JKGK
 from coolctl.thermal import room
-from coolctl.thermal.plant import W_HALL, W_PRESSURE, PlantParams, crah_air_kgs
+from coolctl.thermal.plant import W_HALL, W_PRESSURE, PlantParams, airflow_speed, crah_air_kgs
 
 F64 = NDArray[np.float64]
 
@@ -24,6 +25,7 @@ AIR_JK_PER_W = 1.5
 STRUCTURE_WK_PER_W = 6e-3
 STEP_S = 10.0
 HORIZON_S = 3600.0
+FAN_FOLLOW_RATIO = 1.05
 
 
 @kernel
@@ -66,8 +68,10 @@ def _step(
     open_ratio = (u[U_CHW_DP] / p.chw_pump.head_static_pa) ** 0.5
     for h in range(halls.shape[0]):
         hall = room.hall_params(halls[h])
-        speed = u[U_HALL + 2 * h + 1]
-        air_kgs = crah_air_kgs(speed, u[U_HALL + 2 * h], w[W_PRESSURE], hall)
+        sat_sp_c = u[U_HALL + 2 * h]
+        # The fans run on and follow their demand: a ramp that is under way is not a loss of air.
+        follow = airflow_speed(w[W_HALL + h], sat_sp_c, sat_sp_c + 1.0, FAN_FOLLOW_RATIO, w[W_PRESSURE], hall)
+        air_kgs = crah_air_kgs(clamp(follow, u[U_HALL + 2 * h + 1], 1.0), sat_sp_c, w[W_PRESSURE], hall)
         air_ratio = air_kgs / hall.air_flow_nom_kgs
         mass_c = state[2 * h]
         wanted_w = air_kgs * CP_AIR_JKGK * (mass_c - u[U_HALL + 2 * h])
