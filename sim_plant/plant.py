@@ -198,9 +198,13 @@ class SimPlant:
         return float(dew_point_from_vapour_c(self._weather_now[2] * w / (0.62198 + w)))
 
     def _unmet_w(self) -> float:
-        """Heat that the supply air carries above its setpoint beyond 1 K: cooling asked for and not delivered."""
+        """Cooling asked for and not delivered: supply air over its setpoint by more than 1 K with the valve wide open.
+
+        A setpoint that moves faster than the valve is no unmet load.
+        """
         over_k = self._x[:, room.X_SAT] - self.bms.u[U_HALL::2] - 1.0
-        return float(np.maximum(over_k, 0.0) @ (self._y[:, room.Y_DEMAND] * 1006.0))
+        full = self._x[:, room.X_VALVE] > 0.98
+        return float(np.where(full, np.maximum(over_k, 0.0), 0.0) @ (self._y[:, room.Y_DEMAND] * 1006.0))
 
     def _readings(self) -> dict[str, float]:
         values = self.sensors.read(self)

@@ -113,6 +113,7 @@ class B2Lite:
     TOWER_APPROACH_K, CWST_FLOOR_C, CW_FLOW = 4.0, 14.0, 0.9
     UP_PLR, DOWN_PLR, STAGE_S = 0.85, 0.75, 900.0
     SAT_GAIN_PER_KS, CHWST_GAIN_K_PER_S = 1.0 / 600.0, 1.0 / 300.0
+    VALVE_FULL, CHWST_RELIEF_K_PER_S = 0.95, 2.0 / 180.0
 
     def __init__(self, site: Site, p: PlantParams):
         self._p = p
@@ -155,6 +156,8 @@ class B2Lite:
             u[U_CHW_DP] = min(max(1.2 * nominal_pa * flow * flow, lim.chw_dp_sp_min_pa), lim.chw_dp_sp_max_pa)
             move = self.CHWST_GAIN_K_PER_S * (self.FLOW_MARK - flow) * dt_s
             cap = min(self.CHWST_CAP_C, lim.chwst_sp_max_c)
+            if valve > self.VALVE_FULL:
+                move = -self.CHWST_RELIEF_K_PER_S * dt_s  # the coils are at their end: do not wait for the slow reset
             u[U_CHWST] = min(max(u[U_CHWST] + (move if move > 0.0 else 3.0 * move), lim.chwst_sp_min_c), cap)
 
     def _machines(self, est: Estimate, dt_s: float) -> None:
