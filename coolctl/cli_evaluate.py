@@ -21,7 +21,9 @@ CONTROLLERS = ("b1", "b2lite", "ai")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--site", required=True, metavar="FILE")
     parser.add_argument("--weather", default="", metavar="EPW|CSV|STATION", help="default: the site's station")
-    parser.add_argument("--load", default="", metavar="FILE[:COLUMN|sum]", help="default: synthetic AI load; a number is constant")
+    parser.add_argument(
+        "--load", default="", metavar="FILE[:COLUMN|sum]", help="default: synthetic AI load; a number is constant"
+    )
     parser.add_argument("--load-scale", choices=("peak", "mean"), default="peak")
     parser.add_argument("--controllers", default=",".join(CONTROLLERS), help="of b1, b2lite, ai")
     span = parser.add_mutually_exclusive_group()

@@ -10,8 +10,7 @@ import time
 from typing import Any
 
 from coolctl.control.mode import MODES
-from coolctl.edge.broker import password, split_address
-from coolctl.edge.mqtt import MqttClient, MqttSettings
+from coolctl.edge.mqtt import MqttClient, settings_for
 from coolctl.errors import EXIT_CHECK_FAILED, EXIT_OK, EXIT_UNREACHABLE, EXIT_USAGE
 from coolctl.site import load_site
 
@@ -33,12 +32,7 @@ def main(args: argparse.Namespace) -> int:
         print("--reason TEXT is needed" if for_s is not None else f"--for {args.for_}: like 90s, 30m, 4h, 2d", file=sys.stderr)
         return EXIT_USAGE
     site = load_site(args.site)
-    m = site.file.mqtt
-    host, port = split_address(args.broker, m.host, m.port)
-    client = MqttClient(
-        MqttSettings(host, port, "coolctl-mode", m.protocol, m.keepalive_s, m.username, password(m.password_file), m.tls, m.ca_file),
-        [site.topic("decision")],
-    )  # fmt: skip
+    client = MqttClient(settings_for(site, args.broker, "mode"), [site.topic("decision")])
     try:
         return _ask(client, site.topic("cmd"), args, for_s)
     finally:

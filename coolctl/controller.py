@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from coolctl.control.baseline import B1, B2Lite, Rules
@@ -14,8 +14,9 @@ from coolctl.control.tick import IN_PROCESS, GatewayView, Tick
 from coolctl.points import SampleStore, Snapshot
 from coolctl.site import Site
 from coolctl.thermal.params import hall_array, plant_params
+from coolctl.thermal.plant import PlantParams
 
-BASELINES = {"b1": B1, "b2lite": B2Lite}
+BASELINES: dict[str, Callable[[Site, PlantParams], Rules]] = {"b1": B1, "b2lite": B2Lite}
 
 
 class Controller:
@@ -67,4 +68,3 @@ class RuleController:
         u = self._rules.step(est, self._demand.step(est.w, est.sat_c, est.inlet_mean_c, dt_s), dt_s)
         points, site = self.site.table.points, self.site
         return {points[i].id: points[i].encode(float(u[k])) for k, i in enumerate(site.u_point) if site.accepted[k]}
-

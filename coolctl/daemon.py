@@ -13,9 +13,9 @@ import sys
 import time
 
 from coolctl import jit
+from coolctl.controller import Controller
 from coolctl.daemon_link import Link
 from coolctl.daemon_state import GrantFile
-from coolctl.controller import Controller
 from coolctl.edge.metrics import MetricsServer
 from coolctl.edge.onnx_policy import load_policy
 from coolctl.edge.recorder import Recorder
@@ -155,5 +155,3 @@ class Daemon:
             self.recorder.close()
         if self.metrics is not None:
             self.metrics.close()
-
-

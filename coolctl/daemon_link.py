@@ -15,8 +15,7 @@ from coolctl.control.tick import GatewayView
 from coolctl.daemon_state import Command, decode_command
 from coolctl.decision_json import encode_decision
 from coolctl.dialects import Decoder
-from coolctl.edge.broker import password, split_address
-from coolctl.edge.mqtt import Message, MqttClient, MqttSettings
+from coolctl.edge.mqtt import Message, MqttClient, settings_for
 from coolctl.points import Sample, SampleStore, Snapshot
 from coolctl.site import Site
 from coolctl.strict_json import Rejected
@@ -36,11 +35,7 @@ class Link:
         self.store = SampleStore(site.table)
         self.decoder = Decoder(site.table, m.payload_max_bytes, m.batch_max_bytes)
         self.topics = {kind: site.topic(kind) for kind in KINDS}
-        host, port = split_address(broker, m.host, m.port)
-        settings = MqttSettings(
-            host, port, f"coolctl-{site.name}", m.protocol, m.keepalive_s, m.username, password(m.password_file), m.tls,
-            m.ca_file,
-        )  # fmt: skip
+        settings = settings_for(site, broker, "daemon")
         listen = [*self.decoder.topics, self.topics["gw_tick"], self.topics["ack"], self.topics["cmd"]]
         if site.file.site.simulated:
             listen.append(self.topics["clock"])
@@ -178,7 +173,9 @@ class Link:
         if self.holds_epoch and self.gateway is not None:
             self.seq += 1
             g = self.gateway
-            none = lease.Setpoints(g.epoch, self.seq, g.t_s, g.nonce, self.site.file.gateway.ttl_s, "release", {}, "shutdown", self._step)
+            none = lease.Setpoints(
+                g.epoch, self.seq, g.t_s, g.nonce, self.site.file.gateway.ttl_s, "release", {}, "shutdown", self._step
+            )
             self.client.publish(self.topics["sp"], lease.encode_setpoints(none))
             self.client.run_until(time.monotonic() + 0.05)
         self.client.close(b'{"online":false}')

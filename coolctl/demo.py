@@ -163,8 +163,9 @@ class Demo:
             held = "plant's own control" if t.local else "leased"
             rate = server.k / max(wall_s - self._begun_s, 1e-9)
             say(
-                f"      plant {now_s / 3600.0:6.2f} h  {rate:4.0f}x  IT {t.it_w / 1e3:5.0f} kW  cooling {cooling_w / 1e3:5.1f} kW  "
-                f"hottest rack {t.rack_inlet_c.max():5.2f} °C  wet bulb {t.oawb_c:4.1f} °C  {held}"
+                f"      plant {now_s / 3600.0:6.2f} h  {rate:4.0f}x  IT {t.it_w / 1e3:5.0f} kW  "
+                f"cooling {cooling_w / 1e3:5.1f} kW  hottest rack {t.rack_inlet_c.max():5.2f} °C  wet bulb {t.oawb_c:4.1f} °C  "
+                f"{held}"
             )
 
     def _table(self, seconds: float) -> None:
@@ -183,7 +184,11 @@ class Demo:
         ordered = {name: accounts[name] for name in (*BASELINES, "ai")}
         ledger = Ledger(self.site, round(hours, 4), self.args.seed, ordered, labels).as_dict()
         share = self.server.leased_steps / max(self.server.k, 1)
-        ledger["demo"] = {"leased_ratio": round(share, 4), "missed_steps": self.server.missed, "broker": self.broker.kind if self.broker else ""}
+        ledger["demo"] = {
+            "leased_ratio": round(share, 4),
+            "missed_steps": self.server.missed,
+            "broker": self.broker.kind if self.broker else "",
+        }
         write_ledger(ledger, self.args.json)
 
     def _log(self, name: str) -> str:

@@ -68,9 +68,7 @@ class GatewayCore:
     def __init__(self, site: Site, epochs: EpochFile, nonce: str | None = None):
         self._table = site.file.gateway
         self._points: dict[str, Point] = {
-            site.table.points[i].id: site.table.points[i]
-            for k, i in enumerate(site.u_point)
-            if i >= 0 and site.accepted[k]
+            site.table.points[i].id: site.table.points[i] for k, i in enumerate(site.u_point) if i >= 0 and site.accepted[k]
         }
         self._ranges = {p.id: self._range(p) for p in self._points.values()}
         self._epochs = epochs

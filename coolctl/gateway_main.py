@@ -9,14 +9,12 @@ from pathlib import Path
 
 from coolctl import lease
 from coolctl.dialects import Decoder
-from coolctl.edge.broker import password, split_address
-from coolctl.edge.mqtt import Message, MqttClient, MqttSettings
+from coolctl.edge.mqtt import Message, MqttClient, settings_for
 from coolctl.gateway import TICK_S, EpochFile, GatewayCore, Out
 from coolctl.paths import state_folder
 from coolctl.points import PointTable, Quality
 from coolctl.site import Site, load_site
 from coolctl.strict_json import Rejected
-
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,12 +42,7 @@ class GatewayService:
         self._hand = Decoder(PointTable(hand), site.file.mqtt.payload_max_bytes, site.file.mqtt.batch_max_bytes)
         self._topics = {kind: site.topic(kind) for kind in ("sp", "claim", "clock", "gw_tick", "ack", "done", "bms")}
         self._topics["bms"] = site.file.gateway.bms_topic.replace("{site}", site.name)
-        m = site.file.mqtt
-        host, port = split_address(broker, m.host, m.port)
-        settings = MqttSettings(
-            host, port, f"coolctl-gateway-{site.name}", m.protocol, m.keepalive_s, m.username, password(m.password_file),
-            m.tls, m.ca_file,
-        )  # fmt: skip
+        settings = settings_for(site, broker, "gateway")
         listen = [self._topics["sp"], self._topics["claim"], *self._hand.topics]
         if site.file.site.simulated:
             listen.append(self._topics["clock"])

@@ -196,7 +196,12 @@ def decode_ack(raw: bytes, size_max: int = 262144) -> Ack:
     """Raises `Rejected` with the reason."""
     o = _open(raw, _ACK, size_max)
     return Ack(
-        _integer(o, "epoch"), _integer(o, "seq"), _text(o, "mode"), _values(o, "applied"), _text(o, "rejected", 200), _number(o, "t_s")
+        _integer(o, "epoch"),
+        _integer(o, "seq"),
+        _text(o, "mode"),
+        _values(o, "applied"),
+        _text(o, "rejected", 200),
+        _number(o, "t_s"),
     )
 
 

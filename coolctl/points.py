@@ -137,9 +137,9 @@ class Point:
 
 
 class Sample(NamedTuple):
-    """One decoded value: index into the point table, internal unit, source time [s] or NaN, quality."""
+    """One decoded value: position into the point table, internal unit, source time [s] or NaN, quality."""
 
-    index: int
+    i: int
     value: float
     t_source_s: float
     quality: int

@@ -78,7 +78,7 @@ def encode_wal(row: F64, index: int) -> bytes:
 class Event(NamedTuple):
     """Something that happened at a row."""
 
-    index: int
+    row: int
     fields: dict[str, Any]
 
 

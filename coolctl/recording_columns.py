@@ -89,9 +89,7 @@ def _encode_group(columns: F64) -> bytes:
     with np.errstate(all="ignore"):
         _code_deltas(columns[delta], bits[delta], _DIVISOR, _FACTOR, codes, scale, width)
     order = _plane_order(width, scale)
-    planes = [
-        (codes[order[: np.count_nonzero(width > k)], 1:] >> (8 * k)).astype(np.uint8).tobytes() for k in range(8)
-    ]
+    planes = [(codes[order[: np.count_nonzero(width > k)], 1:] >> (8 * k)).astype(np.uint8).tobytes() for k in range(8)]
     head = [method.tobytes(), source.tobytes(), scale.tobytes(), width.tobytes()]
     return b"".join([*head, _planes_of(constant), _planes_of(codes[:, 0]), *planes])
 

@@ -88,7 +88,9 @@ def _policy(recording: Recording, args: argparse.Namespace) -> Policy | None:
         return None
     policy = load_policy(recording.header.get("policy_name") or "default")
     if policy.model_hash != wanted:
-        raise ModelError(f"the recording was made with policy {wanted[:12]}…, here is {policy.model_hash[:12]}…; name it with --model")
+        raise ModelError(
+            f"the recording was made with policy {wanted[:12]}…, here is {policy.model_hash[:12]}…; name it with --model"
+        )
     return policy
 
 
@@ -141,14 +143,16 @@ class _TermsFile:
     """Every intermediate term as CSV, for tuning by eye."""
 
     def __init__(self, path: str):
-        self._stream = Path(path).open("w", newline="", encoding="utf-8")
+        self._stream = Path(path).open("w", newline="", encoding="utf-8")  # noqa: SIM115  closed by `close`
         self._writer: Any = csv.writer(self._stream)
         self._head = False
 
     def write(self, d: Decision) -> None:
         if not self._head:
             names = d.site.u_names
-            self._writer.writerow(["now_s", "seq", "mode", *TERMS, *names, *(f"{n}:wish" for n in names), *(f"{n}:limits" for n in names)])
+            self._writer.writerow(
+                ["now_s", "seq", "mode", *TERMS, *names, *(f"{n}:wish" for n in names), *(f"{n}:limits" for n in names)]
+            )
             self._head = True
         limits = [" ".join(d.binding(k)) for k in range(len(d.u))]
         self._writer.writerow([d.now_s, d.seq, d.mode, *d.term_values.tolist(), *d.u.tolist(), *d.u_wish.tolist(), *limits])

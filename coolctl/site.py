@@ -96,9 +96,7 @@ def parse_site(text: str, path: str, read_records: Any) -> Site:
     return _assemble(file, path, text, texts, records, PointTable(points))
 
 
-def _assemble(
-    file: SiteFile, path: str, text: str, texts: dict[str, str], records: dict[str, Record], table: PointTable
-) -> Site:
+def _assemble(file: SiteFile, path: str, text: str, texts: dict[str, str], records: dict[str, Record], table: PointTable) -> Site:
     digest = hashlib.sha256(text.encode())
     for name in sorted(texts):
         digest.update(name.encode() + b"\0" + texts[name].encode())

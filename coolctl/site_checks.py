@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 from typing import Any
 
 from coolctl.errors import Fault
@@ -29,7 +30,7 @@ def check_site(file: SiteFile, path: str, lines: Any, records: dict[str, Record]
 
 def _limits(file: SiteFile, records: dict[str, Record], points: list[Point], found: Found) -> None:
     limits = file.limits
-    for low, high in zip(LADDER, LADDER[1:], strict=False):
+    for low, high in itertools.pairwise(LADDER):
         if getattr(limits, low) > getattr(limits, high):
             found.append((("limits", low), f"{getattr(limits, low)} is above {high} = {getattr(limits, high)}"))
     for name in LIMIT_PAIRS:

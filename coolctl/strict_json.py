@@ -43,9 +43,7 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-_DECODER = json.JSONDecoder(
-    parse_constant=_no_constant, parse_int=_integer, parse_float=_float, object_pairs_hook=_no_duplicates
-)
+_DECODER = json.JSONDecoder(parse_constant=_no_constant, parse_int=_integer, parse_float=_float, object_pairs_hook=_no_duplicates)
 
 
 def parse(raw: bytes, size_max: int) -> Any:

@@ -26,9 +26,7 @@ def warm_up(site: Site, policy: Policy | None) -> None:
     controller = Controller(site, policy, "auto")
     # A scratch controller may believe its evidence at once.
     controller.control.modes.clean_needed_s = 0.0
-    readings = {
-        p.id: p.encode(READINGS[p.role]) for p in site.table.points if p.role in READINGS and not ROLES[p.role].writable
-    }
+    readings = {p.id: p.encode(READINGS[p.role]) for p in site.table.points if p.role in READINGS and not ROLES[p.role].writable}
     for k in range(TICKS):
         if k == TICKS - 5:
             readings = {i: v if not i.endswith("rack_inlet") else v * 1.5 for i, v in readings.items()}

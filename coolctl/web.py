@@ -12,8 +12,7 @@ from collections import deque
 from typing import Any
 
 from coolctl.dialects import Decoder
-from coolctl.edge.broker import password, split_address
-from coolctl.edge.mqtt import Message, MqttClient, MqttSettings
+from coolctl.edge.mqtt import Message, MqttClient, settings_for
 from coolctl.edge.web import PageServer
 from coolctl.points import SampleStore
 from coolctl.site import Site, load_site
@@ -50,9 +49,7 @@ def main(args: argparse.Namespace) -> int:
 def describe(site: Site) -> dict[str, Any]:
     """What the page needs to draw the plant: counts, limits, and which point is what."""
     f = site.file
-    points = {
-        p.id: {"role": p.role, "machine": p.machine, "unit": p.unit} for p in site.table.points if not p.writable
-    }
+    points = {p.id: {"role": p.role, "machine": p.machine, "unit": p.unit} for p in site.table.points if not p.writable}
     return {
         "name": site.name,
         "description": f.site.description,
@@ -79,11 +76,7 @@ class Listener:
         m = site.file.mqtt
         self.decoder = Decoder(site.table, m.payload_max_bytes, m.batch_max_bytes)
         self.store = SampleStore(site.table)
-        host, port = split_address(broker, m.host, m.port)
-        settings = MqttSettings(
-            host, port, f"coolctl-web-{site.name}", m.protocol, m.keepalive_s, m.username, password(m.password_file), m.tls,
-            m.ca_file,
-        )  # fmt: skip
+        settings = settings_for(site, broker, "web")
         self._decision_topic = site.topic("decision")
         self.client = MqttClient(settings, [*self.decoder.topics, self._decision_topic])
         self.decision: dict[str, Any] = {}
@@ -133,9 +126,7 @@ class Listener:
         now_s = time.monotonic()
         snap = self.store.snapshot(now_s)
         points = self.site.table.points
-        values = {
-            p.id: round(p.encode(float(v)), 3) for p, v in zip(points, snap.value, strict=True) if v == v
-        }
+        values = {p.id: round(p.encode(float(v)), 3) for p, v in zip(points, snap.value, strict=True) if v == v}
         return {
             "connected": self.client.ready,
             "telemetry_age_s": _age(now_s - self.telemetry_s),

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from coolctl.errors import ConfigError, Fault as ConfigFault
+from coolctl.errors import ConfigError
+from coolctl.errors import Fault as ConfigFault
 
 F64 = NDArray[np.float64]
 

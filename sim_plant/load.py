@@ -11,6 +11,7 @@ import gzip
 import io
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +27,7 @@ TIME_COLUMNS = ("t_s", "time_s", "timestamp", "time")
 class Load:
     """IT work as a ratio of the design IT power, on a fixed or free time grid, repeated for ever."""
 
-    def __init__(self, name: str, t_s: F64, ratio: F64):
+    def __init__(self, name: str, t_s: Any, ratio: Any):
         self.name = name
         self.t_s = t_s
         self.holes = int(np.isnan(ratio).sum())

@@ -13,8 +13,7 @@ from typing import NamedTuple
 
 from coolctl import lease
 from coolctl.dialects import encode_batch, encode_single
-from coolctl.edge.broker import password, split_address
-from coolctl.edge.mqtt import Message, MqttClient, MqttSettings
+from coolctl.edge.mqtt import Message, MqttClient, settings_for
 from coolctl.site import Site
 from coolctl.strict_json import Rejected
 from sim_plant.bms import LeaseReceiver
@@ -42,14 +41,9 @@ class PlantServer:
 
     def __init__(self, site: Site, plant: SimPlant, seed: int, settings: RunSettings):
         self.site, self.plant, self.settings = site, plant, settings
-        m = site.file.mqtt
-        host, port = split_address(settings.broker, m.host, m.port)
         self._bms_topic = site.file.gateway.bms_topic.replace("{site}", site.name)
         self._done_topic, self._clock_topic = site.topic("done"), site.topic("clock")
-        mqtt = MqttSettings(
-            host, port, f"sim-plant-{site.name}", m.protocol, m.keepalive_s, m.username, password(m.password_file),
-            m.tls, m.ca_file,
-        )  # fmt: skip
+        mqtt = settings_for(site, settings.broker, "plant")
         self.client = MqttClient(mqtt, [self._bms_topic, self._done_topic])
         self.receiver = LeaseReceiver()
         self.readings: dict[str, float] | None = plant.reset(seed)
@@ -110,7 +104,7 @@ class PlantServer:
 
     def _publish(self) -> None:
         assert self.readings is not None
-        stamp = EPOCH_MS + 3_600_000 * self.plant.weather.start_hour + int(round(1000.0 * self.plant.t_s))
+        stamp = EPOCH_MS + 3_600_000 * self.plant.weather.start_hour + round(1000.0 * self.plant.t_s)
         points = self.site.table
         for topic, dialect, ids in self._by_topic:
             present = {i: self.readings[i] for i in ids if i in self.readings}

@@ -51,7 +51,7 @@ class PlantRecord(NamedTuple):
 def plant_record(site: Site) -> PlantRecord:
     """The plant of `site`."""
     f, c, t = site.file, site.chiller, site.tower
-    chiller = Chiller(
+    chiller = Chiller(  # type: ignore[call-arg]
         float(f.chillers.capacity_nom_w), float(c.cop_ref),
         *(float(v) for v in (*c.capacity_ft, *c.eir_ft, *c.eir_fplr)),
         *(float(v) for v in (*c.chwst_fit_c, *c.cwst_fit_c)),

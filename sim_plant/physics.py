@@ -156,7 +156,11 @@ def sequence_step(machines: F64, u: F64, chillers_ok: F64, p: PlantRecord, dt_s:
         best = -1
         for i in range(n):
             free = keep[i] < 0.5 and chillers_ok[i] > 0.5
-            if free and (best < 0 or machines[i, ch.C_LOCK] + 60.0 * machines[i, ch.C_STARTS] < machines[best, ch.C_LOCK] + 60.0 * machines[best, ch.C_STARTS]):
+            if free and (
+                best < 0
+                or machines[i, ch.C_LOCK] + 60.0 * machines[i, ch.C_STARTS]
+                < machines[best, ch.C_LOCK] + 60.0 * machines[best, ch.C_STARTS]
+            ):
                 best = i
         if best < 0:
             break
@@ -217,9 +221,7 @@ def step(
     out[P_CW_KGS] = s[S_CW] * units * p.chiller.condenser_flow_nom_kgs * plant_ok[1]
     cw_each_kgs = out[P_CW_KGS] / max(units, 1.0)
     rejected_w = chilled_water_step(s, machines, u, cw_each_kgs, plant_ok[0], p, dt_s, out)
-    condenser_step(
-        s, u, weather[0], weather[1], weather[2], active, plant_ok[1], plant_ok[2], rejected_w, p, dt_s, out
-    )
+    condenser_step(s, u, weather[0], weather[1], weather[2], active, plant_ok[1], plant_ok[2], rejected_w, p, dt_s, out)
 
 
 @kernel
@@ -227,4 +229,3 @@ def fan_speed_for(ratio: float, drawn_kgs: float, sat_c: float, pressure_pa: flo
     """CRAH speed at which the supplied air is `ratio` times the air drawn by the servers; not clamped."""
     density = pressure_pa / (287.055 * (sat_c + 273.15))
     return ratio * drawn_kgs / (row[H_AIR_NOM] * density / 1.2 * (1.0 - row[H_LEAK]))
-

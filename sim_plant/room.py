@@ -12,8 +12,23 @@ from coolctl.num import clamp
 from coolctl.psychro import LATENT_JKG
 from sim_plant.equipment.exchange import CP_AIR, CP_WATER, coil
 from sim_plant.params import (
-    H_AIR_NOM, H_CRAHS, H_DT, H_FAN_EXP, H_FAN_FLOOR, H_FAN_SHARE, H_FAN_SLOPE, H_FAN_W, H_IT_NOM, H_KNEE, H_LEAK,
-    H_LEAKAGE, H_MISC, H_RECIRC, H_STRUCTURE, H_UA, H_WATER_NOM,
+    H_AIR_NOM,
+    H_CRAHS,
+    H_DT,
+    H_FAN_EXP,
+    H_FAN_FLOOR,
+    H_FAN_SHARE,
+    H_FAN_SLOPE,
+    H_FAN_W,
+    H_IT_NOM,
+    H_KNEE,
+    H_LEAK,
+    H_LEAKAGE,
+    H_MISC,
+    H_RECIRC,
+    H_STRUCTURE,
+    H_UA,
+    H_WATER_NOM,
 )  # fmt: skip
 
 F64 = NDArray[np.float64]
@@ -22,7 +37,9 @@ F64 = NDArray[np.float64]
 (X_SINK, X_CHASSIS, X_COLD, X_HOT, X_STRUCT, X_SAT, X_FAN, X_VALVE, X_SRV_FAN, X_HUMID, X_VALVE_I, X_DP) = range(12)
 HALL_STATES = 12
 # Output row of a hall
-(Y_IT, Y_SRV_FAN, Y_SRV_FAN_IDLE, Y_CRAH, Y_RAT, Y_COIL, Y_WATER_KGS, Y_WATER_OUT, Y_DEMAND, Y_AISLE_DP, Y_INLET, Y_LATENT) = range(12)
+(Y_IT, Y_SRV_FAN, Y_SRV_FAN_IDLE, Y_CRAH, Y_RAT, Y_COIL, Y_WATER_KGS, Y_WATER_OUT, Y_DEMAND, Y_AISLE_DP, Y_INLET, Y_LATENT) = (
+    range(12)
+)
 HALL_OUTPUTS = 12
 
 SINK_JK_PER_W, SINK_TAU_S = 2.5, 30.0

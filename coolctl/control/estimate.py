@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from coolctl.points import Snapshot
 from coolctl.thermal import room
 from coolctl.thermal.plant import W_HALL, W_OADB, W_OAWB, W_PRESSURE
+from coolctl.thermal.room import HallParams
 
 if TYPE_CHECKING:
     from coolctl.site import Site
@@ -53,7 +54,7 @@ class Estimator:
 
     def __init__(self, site: Site, halls: F64):
         table = site.table
-        self._halls = [room.hall_params.py_func(row) for row in halls]
+        self._halls = [HallParams(*row.tolist()) for row in halls]
         self._pressure_pa = site.pressure_pa
         self._design_wb_c = site.file.weather.wetbulb_design_c
         self._quorum_ratio = site.file.control.quorum_ratio

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from coolctl.num import first_order
 from coolctl.psychro import PRESSURE_SEA_PA
-from coolctl.thermal import room
 from coolctl.thermal.plant import W_HALL, W_PRESSURE, airflow_speed
+from coolctl.thermal.room import HallParams
 
 F64 = NDArray[np.float64]
 
@@ -24,7 +24,7 @@ class AirflowDemand:
     """Per hall, the CRAH speed at which supplied air equals what the servers draw: fast up, slow down."""
 
     def __init__(self, halls: F64):
-        self._halls = [room.hall_params.py_func(row) for row in halls]
+        self._halls = [HallParams(*row.tolist()) for row in halls]
         self.held_speed = np.full(len(halls), np.nan)
 
     def step(self, w: F64, sat_c: F64, inlet_mean_c: F64, dt_s: float) -> F64:

@@ -58,7 +58,9 @@ class Limits(NamedTuple):
 
 
 @kernel
-def complete(z: F64, chillers: float, economizer: float, w: F64, halls: F64, p: PlantParams, lim: Limits, u: F64, out: F64) -> None:
+def complete(
+    z: F64, chillers: float, economizer: float, w: F64, halls: F64, p: PlantParams, lim: Limits, u: F64, out: F64
+) -> None:
     """Full setpoint vector `u` from the free variables `z` and the machines; leaves `evaluate_plant`'s `out` behind."""
     u[U_CHWST] = z[Z_CHWST]
     u[U_CWST] = z[Z_CWST]
@@ -108,7 +110,9 @@ def penalty_w(u: F64, halls: F64, p: PlantParams, lim: Limits, out: F64) -> floa
 
 
 @kernel
-def cost_w(z: F64, chillers: float, economizer: float, w: F64, halls: F64, p: PlantParams, lim: Limits, u: F64, out: F64) -> float:
+def cost_w(
+    z: F64, chillers: float, economizer: float, w: F64, halls: F64, p: PlantParams, lim: Limits, u: F64, out: F64
+) -> float:
     """Cooling power plus penalties [W] of the free variables; fills `u` and `out`. Infinite when not computable."""
     complete(z, chillers, economizer, w, halls, p, lim, u, out)
     total = out[O_COOLING] + penalty_w(u, halls, p, lim, out)

@@ -117,9 +117,7 @@ class Planner:
 
     def _cost(self, proposal: Proposal, w: F64, lim: Limits) -> float:
         z = np.minimum(np.maximum(proposal.z, self.lo), self._upper())
-        return float(
-            cost_w(z, proposal.chillers, proposal.economizer, w, self._halls, self._p, lim, self._u, self._out)
-        )
+        return float(cost_w(z, proposal.chillers, proposal.economizer, w, self._halls, self._p, lim, self._u, self._out))
 
     def _upper(self) -> F64:
         hi = self.hi.copy()
@@ -179,9 +177,7 @@ class Planner:
         lo, hi = self._lim.chwst_sp_min_c, self._lim.chwst_sp_max_c
         for k in range(CAP_BISECTIONS + 1):
             mid = hi if k == 0 else 0.5 * (lo + hi)
-            seconds = ride_through_s(
-                u, w, mid, mid + 8.0, self._lim.rack_inlet_allowable_c, self._halls, self._p, self._scratch
-            )
+            seconds = ride_through_s(u, w, mid, mid + 8.0, self._lim.rack_inlet_allowable_c, self._halls, self._p, self._scratch)
             if seconds >= self._required_s:
                 lo = mid
             else:

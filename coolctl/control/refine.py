@@ -109,9 +109,7 @@ def joint_optimum(
             if chillers == 0 and economizer == 0:
                 continue
             trial_z = start.copy()
-            trial = best_for_machines(
-                trial_z, float(chillers), float(economizer), w, halls, p, lim, lo, hi, sweeps, u, out
-            )
+            trial = best_for_machines(trial_z, float(chillers), float(economizer), w, halls, p, lim, lo, hi, sweeps, u, out)
             if trial < best:
                 best = trial
                 best_chillers = float(chillers)

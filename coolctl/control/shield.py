@@ -16,7 +16,16 @@ from coolctl.control.rolling import RollingMin
 from coolctl.points import U_CELLS, U_CHILLERS, U_CHW_DP, U_CHWST, U_CW_FLOW, U_CWST, U_ECONOMIZER, U_HALL
 from coolctl.site_schema import DwellTable, LimitsTable, RatesTable
 from coolctl.thermal.plant import (
-    O_CHWST, O_EVAPORATOR, O_PLR, O_UNMET, O_VALVE, OUTPUTS, W_HALL, PlantParams, air_side, evaluate_plant,
+    O_CHWST,
+    O_EVAPORATOR,
+    O_PLR,
+    O_UNMET,
+    O_VALVE,
+    OUTPUTS,
+    W_HALL,
+    PlantParams,
+    air_side,
+    evaluate_plant,
 )  # fmt: skip
 
 F64 = NDArray[np.float64]

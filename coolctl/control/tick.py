@@ -23,7 +23,15 @@ from coolctl.control.refine import free_variables
 from coolctl.control.shield import EVAPORATOR_MAX, Context, Shield
 from coolctl.num import first_order
 from coolctl.points import (
-    U_CELLS, U_CHILLERS, U_CHW_DP, U_CHWST, U_CW_FLOW, U_CWST, U_ECONOMIZER, U_HALL, Snapshot,
+    U_CELLS,
+    U_CHILLERS,
+    U_CHW_DP,
+    U_CHWST,
+    U_CW_FLOW,
+    U_CWST,
+    U_ECONOMIZER,
+    U_HALL,
+    Snapshot,
 )  # fmt: skip
 from coolctl.thermal.dynamics import ride_through_s
 from coolctl.thermal.params import hall_array, plant_params
@@ -154,16 +162,14 @@ class Tick:
         if not 0.0 <= est.now_s - self._ride_at_s < RIDE_THROUGH_EVERY_S:
             limit_c = self.site.file.limits.rack_inlet_allowable_c
             cold, warm = est.plant["chwst"], est.plant["chwrt"]
-            self._ride_s = float(
-                ride_through_s(actual_u, est.w, cold, warm, limit_c, self.halls, self.p, self._scratch)
-            )
+            self._ride_s = float(ride_through_s(actual_u, est.w, cold, warm, limit_c, self.halls, self.p, self._scratch))
             self._ride_at_s = est.now_s
         return self._ride_s
 
     def _available(self, est: Estimate) -> float:
         """Chillers that may be counted on; without a measurement only those that run."""
         seen = est.plant["chillers_available"]
-        if not seen == seen:
+        if seen != seen:
             seen = est.plant["chillers_on"] if est.plant["chillers_on"] == est.plant["chillers_on"] else self.p.chillers
         return float(min(max(seen, 0.0), self.p.chillers))
 
@@ -192,9 +198,7 @@ class Tick:
         except Exception:  # whatever a network or its engine does, this tick falls to the rule baseline
             return None
 
-    def _mode(
-        self, est: Estimate, gateway: GatewayView, policy_fault: str, actual_u: F64, dt_s: float
-    ) -> tuple[str, str]:
+    def _mode(self, est: Estimate, gateway: GatewayView, policy_fault: str, actual_u: F64, dt_s: float) -> tuple[str, str]:
         over = est.hottest_c > self.site.file.limits.rack_inlet_alarm_c
         self._over_ticks = self._over_ticks + 1 if over else 0
         running, economizer = est.plant["chillers_on"], est.plant["economizer_on"]

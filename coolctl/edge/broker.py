@@ -1,4 +1,4 @@
-"""A broker for the demo and the tests: mosquitto where it is installed, else the embedded Python one. And addresses."""
+"""A broker for the demo and the tests: mosquitto where it is installed, else the embedded Python one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from coolctl.errors import BrokerUnreachable, ConfigError, Fault
+from coolctl.errors import BrokerUnreachable
 
 START_TIMEOUT_S = 15.0
 _EMBEDDED = """
@@ -102,24 +102,3 @@ class Broker:
             except subprocess.TimeoutExpired:
                 self.kill()
         self._folder.cleanup()
-
-
-def split_address(text: str, host: str, port: int) -> tuple[str, int]:
-    """`HOST:PORT` with defaults. Raises `ConfigError`."""
-    if not text:
-        return host, port
-    name, _, number = text.rpartition(":")
-    if not number.isdigit() or not 0 < int(number) < 65536:
-        raise ConfigError([Fault("--broker", None, text, "is not HOST:PORT")])
-    return name or host, int(number)
-
-
-def password(file: str) -> str:
-    """The password from its file (or systemd's credential of that name). Raises `ConfigError`, never shows it."""
-    if not file:
-        return ""
-    path = Path(os.environ.get("CREDENTIALS_DIRECTORY", "")) / file if not file.startswith("/") else Path(file)
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise ConfigError([Fault(str(path), None, "mqtt.password_file", f"cannot be read: {error.strerror}")]) from error

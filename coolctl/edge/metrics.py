@@ -130,7 +130,9 @@ def _points(view: MetricsView) -> Iterator[GaugeMetricFamily]:
         for (name, unit), value in zip(view.setpoints, values.tolist(), strict=True):
             family.add_metric([view.site, name, unit, stage], value)
     yield family
-    value_family = GaugeMetricFamily("coolctl_point_value", "last good value, NaN when not usable", labels=["site", "point", "role", "unit"])
+    value_family = GaugeMetricFamily(
+        "coolctl_point_value", "last good value, NaN when not usable", labels=["site", "point", "role", "unit"]
+    )
     age = GaugeMetricFamily("coolctl_point_age_seconds", "since the last message", labels=["site", "point"])
     quality = GaugeMetricFamily("coolctl_point_quality_code", "1 = good", labels=["site", "point"])
     rows = zip(view.points, view.values.tolist(), view.ages_s.tolist(), view.qualities.tolist(), strict=True)

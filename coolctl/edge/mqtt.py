@@ -7,6 +7,8 @@ that could not go out now is worth nothing later. "Connected" is never evidence;
 
 from __future__ import annotations
 
+import contextlib
+import os
 import random
 import select
 import selectors
@@ -15,6 +17,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import paho.mqtt.client as paho
@@ -23,6 +26,9 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from coolctl.errors import ConfigError, Fault
+from coolctl.site import Site
 
 QUEUE_MAX = 20_000
 CONNECT_TIMEOUT_S = 5.0
@@ -125,10 +131,8 @@ class MqttClient:
             self._ring()
 
     def _ring(self) -> None:
-        try:
+        with contextlib.suppress(OSError):  # full: it will wake anyway
             self._wake_w.send(b"x")
-        except OSError:
-            pass  # full: it will wake anyway
 
     def _drop(self, why: str) -> None:
         self._unwatch()
@@ -261,10 +265,8 @@ class MqttClient:
 
     def _unwatch(self) -> None:
         if self._registered is not None:
-            try:
+            with contextlib.suppress(KeyError, ValueError):  # closed under us: forgotten already
                 self._selector.unregister(self._registered)
-            except (KeyError, ValueError):
-                pass  # closed under us: the selector has forgotten it already
             self._registered = None
 
 
@@ -279,7 +281,35 @@ def _readable(sock: Any) -> bool:
 
 def _no_delay(_client: Any, _data: Any, sock: Any) -> None:
     # Nagle costs 40 ms between deadline and actuator; paho does not turn it off.
-    try:
+    with contextlib.suppress(OSError, AttributeError):  # already closed: the connection itself will tell
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    except (OSError, AttributeError):
-        pass  # a wrapped or already closed socket: the connection itself will tell
+
+
+def settings_for(site: Site, broker: str, role: str) -> MqttSettings:
+    """Connection of one of a site's processes; `broker` (`HOST:PORT`) overrides the site file's address."""
+    m = site.file.mqtt
+    host, port = split_address(broker, m.host, m.port)
+    secret = password(m.password_file)
+    name = f"coolctl-{role}-{site.name}"
+    return MqttSettings(host, port, name, m.protocol, m.keepalive_s, m.username, secret, m.tls, m.ca_file)
+
+
+def split_address(text: str, host: str, port: int) -> tuple[str, int]:
+    """`HOST:PORT` with defaults. Raises `ConfigError`."""
+    if not text:
+        return host, port
+    name, _, number = text.rpartition(":")
+    if not number.isdigit() or not 0 < int(number) < 65536:
+        raise ConfigError([Fault("--broker", None, text, "is not HOST:PORT")])
+    return name or host, int(number)
+
+
+def password(file: str) -> str:
+    """The password from its file (or systemd's credential of that name). Raises `ConfigError`, never shows it."""
+    if not file:
+        return ""
+    path = Path(os.environ.get("CREDENTIALS_DIRECTORY", "")) / file if not file.startswith("/") else Path(file)
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ConfigError([Fault(str(path), None, "mqtt.password_file", f"cannot be read: {error.strerror}")]) from error

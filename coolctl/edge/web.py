@@ -18,7 +18,10 @@ FILES = {
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
     "/diagram.js": ("diagram.js", "text/javascript; charset=utf-8"),
 }
-POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'"
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
+    "base-uri 'none'; form-action 'none'"
+)
 CONNECTIONS_MAX = 64
 SEND_TIMEOUT_S = 5.0
 IDLE_S = 1.0
@@ -32,7 +35,10 @@ class PageServer:
         self._state = b"{}"
         self._version = 0
         self._changed = threading.Condition()
-        self._files = {path: importlib.resources.files("coolctl.edge").joinpath("page", name).read_bytes() for path, (name, _) in FILES.items()}
+        self._files = {
+            path: importlib.resources.files("coolctl.edge").joinpath("page", name).read_bytes()
+            for path, (name, _) in FILES.items()
+        }
         self._http = _Bounded((host, port), self)
         self.port: int = self._http.server_address[1]
         threading.Thread(target=self._http.serve_forever, name="page", daemon=True).start()

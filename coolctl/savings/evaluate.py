@@ -8,11 +8,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from coolctl.control.estimate import Estimator
 from coolctl.points import U_CHW_DP, U_HALL, SampleStore
-from coolctl.savings.ledger import Account, Trace, savings
+from coolctl.savings.ledger import Account, savings
 from coolctl.savings.meters import MeteredTrace
 from coolctl.site import Site
-from coolctl.control.estimate import Estimator
 from coolctl.thermal.dynamics import ride_through_s
 from coolctl.thermal.params import hall_array, plant_params
 
@@ -88,9 +88,7 @@ class Auditor:
         u[U_HALL::2] = np.where(np.isfinite(est.sat_c), est.sat_c, 22.0)
         u[U_HALL + 1 :: 2] = np.where(np.isfinite(est.fan_speed), np.maximum(est.fan_speed, 0.1), 0.7)
         limit_c = self.site.file.limits.rack_inlet_allowable_c
-        seconds = ride_through_s(
-            u, est.w, est.plant["chwst"], est.plant["chwrt"], limit_c, self.halls, self.p, self._scratch
-        )
+        seconds = ride_through_s(u, est.w, est.plant["chwst"], est.plant["chwrt"], limit_c, self.halls, self.p, self._scratch)
         return sat_c, float(seconds)
 
 
@@ -101,7 +99,7 @@ def run(
     """One controller's run (None = the plant's own control), the first half hour not counted."""
     account, auditor = Account(site), Auditor(site)
     readings: Mapping[str, float] | None = plant.reset(seed)
-    steps = int(round(hours * 3600.0 / dt_s))
+    steps = round(hours * 3600.0 / dt_s)
     for k in range(steps):
         assert readings is not None
         now_s = k * dt_s
@@ -114,7 +112,7 @@ def run(
             break
         if now_s >= SKIP_S:
             sat_c, ride_s = auditor.look(readings, now_s)
-            trace: Trace = plant.truth if hasattr(plant, "truth") else MeteredTrace.of(site, readings)
+            trace: Any = getattr(plant, "truth", None) or MeteredTrace.of(site, readings)
             fallback = getattr(decision, "mode", "") in ("fallback", "release", "emergency")
             account.add(trace, dt_s, fallback=fallback, sat_min_c=sat_c, ride_through_s=ride_s)
     return account

@@ -65,7 +65,9 @@ class Account:
         self._first: Trace | None = None
         self._last: Trace | None = None
 
-    def add(self, t: Trace, dt_s: float, *, fallback: bool = False, sat_min_c: float = np.nan, ride_through_s: float = np.nan) -> None:
+    def add(
+        self, t: Trace, dt_s: float, *, fallback: bool = False, sat_min_c: float = np.nan, ride_through_s: float = np.nan
+    ) -> None:
         """Count one step of `dt_s` [s]."""
         if self._first is None:
             self._first = t

@@ -29,7 +29,9 @@ def render(ledger: dict[str, Any]) -> str:
     for pair, saving in ledger["savings"].items():
         mine, _, base = pair.partition("_vs_")
         if saving["equal_service"]:
-            text = f"{100 * saving['cooling_ratio']:.1f} % less cooling energy, {100 * saving['facility_ratio']:.2f} % less in all"
+            text = (
+                f"{100 * saving['cooling_ratio']:.1f} % less cooling energy, {100 * saving['facility_ratio']:.2f} % less in all"
+            )
         else:
             text = "not comparable: " + "; ".join(saving["service_faults"])
         lines.append(f"{mine} against {base}: {text}")

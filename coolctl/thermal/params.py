@@ -33,7 +33,7 @@ def _chiller(site: Site) -> ChillerParams:
     c = site.chiller
     curves = [*c.capacity_ft, *c.eir_ft, *c.eir_fplr]
     # The record's machine is scaled to the site's size: same curves, same COP.
-    return ChillerParams(
+    return ChillerParams(  # type: ignore[call-arg]
         float(site.file.chillers.capacity_nom_w),
         float(c.cop_ref),
         *(float(x) for x in curves),

@@ -105,9 +105,7 @@ def air_side(u: F64, w: F64, halls: F64, p: PlantParams, out: F64) -> None:
         air_kgs = crah_air_kgs(speed, sat_c, w[W_PRESSURE], hall)
         inlet_c, hottest_c, airflow = room.inlets_c(base_w, sat_c, air_kgs, hall)
         density = air_density_kgm3(sat_c, w[W_PRESSURE])
-        fan_w = hall.crahs * pump_fan.fan_power_w(
-            speed, density, hall.fan_power_nom_w, hall.fan_exponent, hall.fan_power_floor_w
-        )
+        fan_w = hall.crahs * pump_fan.fan_power_w(speed, density, hall.fan_power_nom_w, hall.fan_exponent, hall.fan_power_floor_w)
         hall_server_w = room.server_power_w(base_w, inlet_c, hall)
         load_w = hall_server_w + fan_w + hall.misc_heat_w
         ratio, short_w = room.coil_water_ratio(
@@ -193,9 +191,7 @@ def condenser_side(u: F64, w: F64, p: PlantParams, out: F64) -> None:
     for _ in range(CONDENSER_ITERATIONS):
         split_load(u, cwst_c, cw_kgs, p, out)
         rejected_w = out[O_ECONOMIZER] + out[O_CHILLER_LOAD] + out[O_CHILLER]
-        made_c, speed = tower.operate(
-            u[U_CWST], cw_kgs / cells, rejected_w / cells, w[W_OAWB], w[W_PRESSURE], p.tower
-        )
+        made_c, speed = tower.operate(u[U_CWST], cw_kgs / cells, rejected_w / cells, w[W_OAWB], w[W_PRESSURE], p.tower)
         if abs(made_c - cwst_c) < CWST_TOLERANCE_K:
             break
         cwst_c = 0.3 * cwst_c + 0.7 * made_c
@@ -227,9 +223,7 @@ def evaluate_plant(u: F64, w: F64, halls: F64, p: PlantParams, out: F64) -> None
     short_k = out[O_CHWST] - u[U_CHWST]
     if short_k > ECONOMIZER_PULL_K:
         out[O_UNMET] += short_k * out[O_CHW_FLOW] * CP_WATER_JKGK
-    out[O_COOLING] = (
-        out[O_CHILLER] + out[O_TOWER] + out[O_CHW_PUMP] + out[O_CW_PUMP] + out[O_CRAH_FAN] + out[O_SERVER_FAN]
-    )
+    out[O_COOLING] = out[O_CHILLER] + out[O_TOWER] + out[O_CHW_PUMP] + out[O_CW_PUMP] + out[O_CRAH_FAN] + out[O_SERVER_FAN]
 
 
 @kernel

@@ -40,14 +40,13 @@ def make(sites: Sequence[str], examples: int, seed: int, cache: Path, workers: i
     jobs = [(sites[k % len(sites)], seed, k) for k in range(-(-examples // CHUNK))]
     files = [cache / f"chunk-{s}-{k:05d}.npz" for _, s, k in jobs]
     todo = [(job, f) for job, f in zip(jobs, files, strict=True) if not f.exists()]
-    started_s, done = time.monotonic(), 0
+    started_s = time.monotonic()
     solved = Parallel(n_jobs=workers, return_as="generator")(delayed(solve_chunk)(*job) for job, _ in todo)
-    for (_, path), found in zip(todo, solved, strict=True):
+    for done, ((_, path), found) in enumerate(zip(todo, solved, strict=True), start=1):
         x, y = _rows(found)
         temporary = path.with_suffix(".part.npz")
         np.savez(temporary, x=x, y=y)
         temporary.rename(path)
-        done += 1
         _progress(done, len(todo), started_s)
     parts = [np.load(f, allow_pickle=False) for f in files]
     return np.concatenate([p["x"] for p in parts]), np.concatenate([p["y"] for p in parts])

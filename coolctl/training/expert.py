@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from coolctl.control.estimate import Estimate
 from coolctl.control.objective import Limits
 from coolctl.control.planner import INFEASIBLE_W
-from coolctl.control.policy import FEATURES, F32, Situation, features, labels
+from coolctl.control.policy import F32, FEATURES, Situation, features, labels
 from coolctl.control.refine import AIRFLOW_MAX, joint_optimum
 from coolctl.control.shield import EVAPORATOR_MAX
 from coolctl.control.tick import PLAN_INLET_RESERVE_K, PLAN_PLR_MAX
@@ -102,9 +102,7 @@ class Expert:
         p, lim = self.plant(c), self.limits(c)
         lo, hi = self.bounds(c)
         z = np.array([14.0, c.w[1] + 4.0, 0.8, *([c.limit_c - 2.5, 1.06] * len(self.halls))])
-        cost, chillers, economizer = joint_optimum(
-            z, c.available, c.w, self.halls, p, lim, lo, hi, SWEEPS, self._u, self._out
-        )
+        cost, chillers, economizer = joint_optimum(z, c.available, c.w, self.halls, p, lim, lo, hi, SWEEPS, self._u, self._out)
         if not cost <= self._out[O_COOLING] + INFEASIBLE_W:
             return None
         y = labels(z, chillers, economizer, c.w, c.limit_c, float(c.w[W_HALL:].sum()), p)

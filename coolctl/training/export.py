@@ -66,9 +66,9 @@ def _drop_reshape(proto: onnx.ModelProto) -> None:
 def parity(model: MLPRegressor, policy: OnnxPolicy, seed: int) -> float:
     """Largest absolute difference over random and boundary states at every batch size."""
     rng = np.random.default_rng(seed)
-    x = rng.uniform(LOW, HIGH, (PARITY_STATES, len(FEATURES)))
-    edge = rng.random(x.shape) < 0.3
-    x = np.where(edge, np.where(rng.random(x.shape) < 0.5, LOW, HIGH), x).astype(np.float32)
+    inside = rng.uniform(LOW, HIGH, (PARITY_STATES, len(FEATURES)))
+    edge = rng.random(inside.shape) < 0.3
+    x: F32 = np.where(edge, np.where(rng.random(inside.shape) < 0.5, LOW, HIGH), inside).astype(np.float32)
     expected = model.predict(x.astype(float))
     worst = 0.0
     for batch in BATCHES:

@@ -46,9 +46,7 @@ def coil(
 
 
 @kernel
-def plate_heat_w(
-    hot_c: float, hot_kgs: float, cold_c: float, cold_kgs: float, ua_nom: float, flow_nom_kgs: float
-) -> float:
+def plate_heat_w(hot_c: float, hot_kgs: float, cold_c: float, cold_kgs: float, ua_nom: float, flow_nom_kgs: float) -> float:
     """Heat through the plates [W]: each side's film follows its own flow to the 0.7, half the resistance each."""
     if hot_c <= cold_c or hot_kgs <= 0.0 or cold_kgs <= 0.0:
         return 0.0

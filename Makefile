@@ -1,0 +1,37 @@
+# Two commands matter: `make demo` and `make test`. Both do all the set-up that is missing.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+RUN := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 ORT_DISABLE_TELEMETRY=1
+STAMP := $(VENV)/.coolctl-installed
+
+.PHONY: setup demo test check docs clean
+
+setup: $(STAMP)
+	@$(RUN) $(VENV)/bin/python -m coolctl.warmup
+
+$(STAMP): pyproject.toml constraints.txt tools/system_packages.sh
+	@echo "== system packages"
+	@tools/system_packages.sh
+	@echo "== virtual environment"
+	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	@echo "== Python packages (a few minutes the first time)"
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,demo,dev]'
+	@touch $(STAMP)
+	@echo "== warming up the compiled kernels"
+
+demo: setup
+	@$(RUN) $(VENV)/bin/coolctl demo $(ARGS)
+
+test: setup
+	@$(RUN) $(VENV)/bin/python -m pytest $(ARGS)
+
+check: setup
+	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy
+	@$(RUN) $(VENV)/bin/python -m pytest -m 'not hil and not slow' $(ARGS)
+
+docs: setup
+	@$(VENV)/bin/python -m tools.docs
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,30 @@
+#!/bin/bash
+# Installs what pip cannot bring: venv, a broker, a browser for the page's test. Their services are not started on their
+# default ports. Missing optional packages are said, not fatal: the demo falls back to the embedded broker.
+set -u
+needed=()
+python3 -c 'import ensurepip' 2>/dev/null || needed+=(python3-venv)
+PATH="$PATH:/usr/sbin" command -v mosquitto >/dev/null || needed+=(mosquitto)
+command -v chromium >/dev/null || needed+=(chromium)
+[ ${#needed[@]} -eq 0 ] && exit 0
+if ! command -v apt-get >/dev/null; then
+    echo "no apt-get here; please install: ${needed[*]}" >&2
+    exit 0
+fi
+sudo=""
+if [ "$(id -u)" -ne 0 ]; then
+    command -v sudo >/dev/null || { echo "neither root nor sudo; please install: ${needed[*]}" >&2; exit 0; }
+    sudo=sudo
+fi
+# invoke-rc.d asks this file whether a package may start its service: 101 = no. Put away again whatever happens.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+    printf '#!/bin/sh\nexit 101\n' | $sudo tee "$policy" >/dev/null
+    $sudo chmod +x "$policy"
+    trap '$sudo rm -f "$policy"' EXIT
+fi
+echo "installing: ${needed[*]}"
+$sudo apt-get update -qq || echo "apt-get update failed; trying with the lists that are there" >&2
+$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${needed[@]}" >/dev/null ||
+    echo "could not install all of: ${needed[*]}" >&2
+python3 -c 'import ensurepip' 2>/dev/null || { echo "python3-venv is missing and needed" >&2; exit 1; }
