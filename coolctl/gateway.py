@@ -18,6 +18,7 @@ from typing import NamedTuple
 from coolctl import lease
 from coolctl.points import Point
 from coolctl.site import Site
+from coolctl.site_schema import GatewayTable
 from coolctl.strict_json import Rejected
 
 ECHO_MAX_S = 5.0
@@ -70,7 +71,7 @@ class GatewayCore:
         self._points: dict[str, Point] = {
             site.table.points[i].id: site.table.points[i] for k, i in enumerate(site.u_point) if i >= 0 and site.accepted[k]
         }
-        self._ranges = {p.id: self._range(p) for p in self._points.values()}
+        self._ranges = {p.id: self.range_of(self._table, p) for p in self._points.values()}
         self._epochs = epochs
         epochs.raise_it()
         self.nonce = nonce or secrets.token_hex(4)
@@ -87,11 +88,12 @@ class GatewayCore:
         self.rejects: dict[str, int] = {}
         self.accepted = 0
 
-    def _range(self, point: Point) -> tuple[float, float]:
+    @staticmethod
+    def range_of(table: GatewayTable, point: Point) -> tuple[float, float]:
         """Allowed range in internal units: this file's own list where it has one, else the point's."""
         suffix = {"chw_dp_sp": "pa", "fan_speed_sp": "ratio", "cw_flow_sp": "ratio"}.get(point.role, "c")
-        low = getattr(self._table, f"{point.role}_min_{suffix}", point.low)
-        high = getattr(self._table, f"{point.role}_max_{suffix}", point.high)
+        low = getattr(table, f"{point.role}_min_{suffix}", point.low)
+        high = getattr(table, f"{point.role}_max_{suffix}", point.high)
         return max(float(low), point.low), min(float(high), point.high)
 
     @property

@@ -91,6 +91,7 @@ class Tick:
         self._ride_s, self._ride_at_s = 0.0, -np.inf
         self._over_ticks, self._no_cooling_s = 0, 0.0
         self._mode_before = ""
+        self.conditions = np.zeros(0)
 
     def step(self, snap: Snapshot, gateway: GatewayView = IN_PROCESS) -> Decision:
         """The decision for this snapshot. Never raises for any values."""
@@ -99,6 +100,7 @@ class Tick:
         self._last_s = snap.now_s
         self._seq += 1
         est = self._estimator.assess(snap)
+        self.conditions = est.w
         demand = self._demand.step(est.w, est.sat_c, est.inlet_mean_c, dt_s)
         baseline_u = self.baseline.step(est, demand, dt_s)
         actual_u = self._actual(est, baseline_u)

@@ -1,0 +1,102 @@
+"""Turns decisions into records for the invariants: the one place that knows both sides."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from coolctl.control.decision import TERMS, Decision
+from coolctl.control.shield import BIT, Shield, rate_vectors
+from coolctl.control.tick import IN_PROCESS, GatewayView, Tick
+from coolctl.gateway import GatewayCore
+from coolctl.invariants import TickRecord, Violation, Watch
+from coolctl.points import U_CHILLERS, U_ECONOMIZER, Quality, Snapshot
+from coolctl.site import Site
+
+_TERM = {name: k for k, name in enumerate(TERMS)}
+
+
+class Audit:
+    """Watches one controller; `look` is called with each decision and what it was made from."""
+
+    def __init__(self, site: Site, tick: Tick):
+        self.site, self.watch = site, Watch()
+        f, names = site.file, site.u_names
+        points = site.table.points
+        limits = {p.id: GatewayCore.range_of(f.gateway, p) for p in points if p.writable}
+        self._limits = {n: limits[points[i].id] for n, i in zip(names, site.u_point, strict=True) if i >= 0}
+        down, up = rate_vectors(f.rates, len(site.halls))
+        self._rates = {n: (float(d), float(u)) for n, d, u in zip(names, down, up, strict=True)}
+        self._authority = dict(zip(names, tick.shield.authority.tolist(), strict=True))
+        self._tick = tick
+        self._judge = Shield(
+            tick.halls, tick.p, f.limits, f.rates, f.dwell, (f.control.authority_k, f.control.authority_ratio), tick.required_s
+        )
+        self._last_s = float("nan")
+        self._before: np.ndarray | None = None
+        self.violations: list[tuple[float, Violation]] = []
+
+    def look(
+        self,
+        d: Decision,
+        snap: Snapshot,
+        *,
+        gateway: GatewayView = IN_PROCESS,
+        operator: bool = False,
+        inlet_c: float = float("nan"),
+        plant_fault: bool = False,
+        powers_w: tuple[float, ...] = (),
+    ) -> list[Violation]:
+        """Violations of this tick; they are kept in `violations` too."""
+        names, site = self.site.u_names, self.site
+        term = d.term_values
+        dt_s = d.now_s - self._last_s if self._last_s == self._last_s else 0.0
+        lim = site.file.limits
+        stale = (snap.quality != Quality.GOOD) & ~np.isnan(snap.value)
+        record = TickRecord(
+            now_s=d.now_s,
+            dt_s=min(max(dt_s, 0.0), 60.0),
+            seq=d.seq,
+            mode=d.mode,
+            granted=d.granted,
+            published=dict(zip(names, d.u.tolist(), strict=True)) if d.published else {},
+            gateway_limits=self._limits,
+            rates_per_s=self._rates,
+            baseline=dict(zip(names, d.u_baseline.tolist(), strict=True)),
+            authority=self._authority,
+            airflow_forced=frozenset(n for n, b in zip(names, d.bits.tolist(), strict=True) if b & BIT["airflow"]),
+            operator_command=operator,
+            clean_s=float(term[_TERM["clean_s"]]),
+            hand=gateway.hand,
+            quorum=bool(term[_TERM["quorum"]] > 0.5),
+            confirmed=gateway.confirmed,
+            hottest_c=float(term[_TERM["hottest_c"]]),
+            warm_limit_c=lim.rack_inlet_limit_c - lim.rack_inlet_margin_k,
+            dewpoint_c=float(term[_TERM["dewpoint_c"]]),
+            fan_min_ratio=lim.fan_speed_sp_min_ratio,
+            dwell_on_s=site.file.dwell.chiller_on_s,
+            between_starts_s=site.file.dwell.chiller_between_starts_s,
+            carries_without=self._carries(d),
+            ride_through_s=float(term[_TERM["ride_through_s"]]),
+            ride_through_needed_s=self._tick.required_s,
+            stale_used=int(stale.sum()),
+            model_admitted=self._tick.policy is not None,
+            policy_used=d.policy_used,
+            changed_by_shield=bool((d.u != d.u_wish)[np.isfinite(d.u_wish)].any()),
+            intervention_flag=bool(d.bits.any()),
+            true_inlet_c=inlet_c,
+            plant_fault=plant_fault,
+            total_w=powers_w[0] if powers_w else float("nan"),
+            parts_w=powers_w[1:],
+        )
+        self._last_s, self._before = d.now_s, d.u
+        found = self.watch.look(record)
+        self.violations += [(d.now_s, v) for v in found]
+        return found
+
+    def _carries(self, d: Decision) -> bool | None:
+        """Whether what is left running carries 105 %; only asked when fewer chillers are set than before."""
+        if self._before is None or not d.u[U_CHILLERS] < self._before[U_CHILLERS]:
+            return None
+        w = self._tick.conditions
+        ratio = self.site.file.limits.remaining_capacity_ratio
+        return self._judge.carries(d.u, w, float(d.u[U_CHILLERS]), float(d.u[U_ECONOMIZER]), ratio)
