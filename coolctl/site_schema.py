@@ -196,7 +196,7 @@ class RatesTable(Table):
     chwst_sp_warm_k_per_min: Positive = 0.3
     chwst_sp_cool_k_per_min: Positive = 2.0
     chw_dp_sp_down_pa_per_min: Positive = 10e3
-    chw_dp_sp_up_pa_per_min: Positive = 40e3
+    chw_dp_sp_up_pa_per_min: Positive = 240e3
     cwst_sp_k_per_min: Positive = 0.5
     cw_flow_sp_down_ratio_per_min: Positive = 0.05
     cw_flow_sp_up_ratio_per_min: Positive = 0.2

@@ -55,9 +55,7 @@ def write(folder: Path, rows: np.ndarray, *, close: bool = True, event_every: in
 
 
 def rotating(folder: Path, columns: list[str], rotate_s: float, clock: list[float]) -> Recorder:
-    return Recorder(
-        folder, columns, {"site": "t"}, rotate_s, block_rows=10, wait_for_disk=True, clock=lambda: clock[0]
-    )
+    return Recorder(folder, columns, {"site": "t"}, rotate_s, block_rows=10, wait_for_disk=True, clock=lambda: clock[0])
 
 
 def read(path: Path) -> tuple[np.ndarray, list[str]]:

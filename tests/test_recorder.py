@@ -240,9 +240,7 @@ def test_file_size_limit_stops_the_recorder_with_the_reason(tmp_path: Path, bloc
     assert np.array_equal(rows, [np.random.default_rng(i).normal(size=4) for i in range(len(rows))])
 
 
-def test_hanging_disk_holds_up_no_tick_and_ends_the_run_with_a_reason(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_hanging_disk_holds_up_no_tick_and_ends_the_run_with_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recorder = Recorder(tmp_path, COLUMNS, HEADER, block_rows=10)
     disk, real = threading.Event(), os.fdatasync
     monkeypatch.setattr(os, "fdatasync", lambda fd: (disk.wait(30), real(fd))[1])
@@ -275,9 +273,7 @@ def test_close_on_a_hanging_disk_returns_and_the_rows_survive(tmp_path: Path, mo
     disk.set()
 
 
-def test_failing_sync_ends_the_run_and_keeps_its_write_ahead_rows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failing_sync_ends_the_run_and_keeps_its_write_ahead_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recorder = Recorder(tmp_path, COLUMNS, HEADER, block_rows=10)
 
     def fail(fd: int) -> None:

@@ -75,9 +75,7 @@ def test_recording_gives_rows_events_and_header_back(tmp_path: Path) -> None:
     assert np.array_equal(bits(np.concatenate(list(recording.rows()))), bits(rows))
     assert recording.columns == tuple(f"c{j}" for j in range(37))
     assert {**recording.header, **header} == recording.header and recording.header["format_version"] == 1
-    assert [(i, e["text"]) for i, e in recording.events()] == [
-        (i, t) for i in (0, 59, 60, 199) for t in ("mode", "é")
-    ]
+    assert [(i, e["text"]) for i, e in recording.events()] == [(i, t) for i in (0, 59, 60, 199) for t in ("mode", "é")]
     assert recording.damage == [] and recording.row_count == 200
     assert [p.suffix for p in tmp_path.iterdir()] == [".cool"]
 

@@ -6,6 +6,7 @@ saving that stands out twice in a row, or at once when what runs can no longer c
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -13,10 +14,22 @@ from numpy.typing import NDArray
 
 from coolctl.control.objective import PENALTY_W, Limits, cost_w, penalty_w
 from coolctl.control.refine import AIRFLOW_MAX, descend, free_variables
-from coolctl.points import U_CHILLERS, U_ECONOMIZER, u_size
+from coolctl.points import U_CHILLERS, U_CHW_DP, U_CHWST, U_ECONOMIZER, U_HALL, u_size
 from coolctl.site_schema import LimitsTable
 from coolctl.thermal.dynamics import ride_through_s
-from coolctl.thermal.plant import O_COOLING, OUTPUTS, W_HALL, W_OAWB, PlantParams, evaluate_plant
+from coolctl.thermal.plant import (
+    O_COOLING,
+    O_UNMET,
+    OUTPUTS,
+    W_HALL,
+    W_OAWB,
+    W_PRESSURE,
+    PlantParams,
+    air_side,
+    airflow_speed,
+    evaluate_plant,
+)
+from coolctl.thermal.room import HallParams
 
 F64 = NDArray[np.float64]
 
@@ -26,7 +39,8 @@ LOAD_EVENT_RATIO, WETBULB_EVENT_K = 0.03, 0.5
 SWITCH_GAIN_RATIO, SWITCH_GAIN_W, SWITCH_CONFIRMATIONS = 0.03, 500.0, 2
 INFEASIBLE_W = 0.002 * PENALTY_W
 EVENT_MIN_S = 15.0
-CAP_BISECTIONS = 4
+CAP_BISECTIONS = 5
+PEAK_AIRFLOW = 1.05
 
 
 class Proposal(NamedTuple):
@@ -56,6 +70,7 @@ class Planner:
     def __init__(self, halls: F64, p: PlantParams, lim: LimitsTable, period_s: float, required_s: float):
         self._halls, self._p, self._lim, self._period_s = halls, p, lim, period_s
         self._required_s = required_s
+        self._hall_params = [HallParams(*row.tolist()) for row in halls]
         count = len(halls)
         plant_lo = [lim.chwst_sp_min_c, lim.cwst_sp_min_c, lim.cw_flow_sp_min_ratio]
         plant_hi = [lim.chwst_sp_max_c, lim.cwst_sp_max_c, lim.cw_flow_sp_max_ratio]
@@ -65,6 +80,7 @@ class Planner:
         self._scratch = np.zeros(2 * count)
         self.plan: Plan | None = None
         self.chwst_cap_c = lim.chwst_sp_max_c
+        self.cap_name = "ride_through"
         self._queue: list[Proposal] = []
         self._found: list[tuple[float, Proposal]] = []
         self._started_s = -np.inf
@@ -82,9 +98,11 @@ class Planner:
         return not 0.0 <= age_s < self._period_s or (moved and age_s >= EVENT_MIN_S)
 
     def step(
-        self, w: F64, lim: Limits, policy: Proposal | None, baseline_u: F64, current: Proposal, available: float, now_s: float
-    ) -> Plan | None:
-        """One slice of work under conditions `w`; `current` is what is set and running now."""
+        self, w: F64, lim: Limits, policy: Proposal | None, baseline_u: F64, current: Proposal, available: float,
+        now_s: float, peak_w: F64,
+    ) -> Plan | None:  # fmt: skip
+        """One slice of work under conditions `w`; `current` is what is set and running now, `peak_w` the load of each
+        hall [W] that may be back at any moment."""
         if self._queue:
             self._try(self._queue.pop(0), w, lim)
             if not self._queue:
@@ -93,7 +111,7 @@ class Planner:
             self._started_s = now_s
             self._load_w, self._wetbulb_c = float(w[W_HALL:].sum()), float(w[W_OAWB])
             self._found = []
-            self._update_cap(current, w)
+            self._update_cap(w, peak_w)
             self._queue = self._candidates(policy, current, available)
             self._policy_cost_w = self._cost(policy, w, lim) if policy else np.nan
         return self.plan
@@ -168,20 +186,42 @@ class Planner:
         total = float(self._out[O_COOLING] + penalty_w(baseline_u, self._halls, self._p, lim, self._out))
         return total if total == total else np.inf
 
-    def _update_cap(self, current: Proposal, w: F64) -> None:
-        """Warmest chilled water that still leaves the required ride-through, by bisection on the roll-out."""
+    def _update_cap(self, w: F64, peak_w: F64) -> None:
+        """Warmest chilled water that leaves the required ride-through and lets the coils carry the peak at once.
+
+        The loop and its buffer take a quarter of an hour to cool down; a load that returns within seconds must find
+        water that is cold enough already.
+        """
         u = self.plan.u.copy() if self.plan else self._u.copy()
-        if not u[-1] > 0.0:
-            u[:] = 0.0
-            u[7::2], u[8::2], u[1] = 23.0, 0.8, self._lim.chw_dp_sp_max_pa
+        if self.plan is None:
+            u[U_HALL::2], u[U_HALL + 1 :: 2], u[U_CHW_DP] = 23.0, 0.8, self._lim.chw_dp_sp_max_pa
+        ride_c = self._warmest(lambda chwst_c: self._rides(u, w, chwst_c))
+        coil_c = self._warmest(lambda chwst_c: self._coils_carry(u, w, peak_w, chwst_c))
+        self.chwst_cap_c = min(ride_c, coil_c)
+        self.cap_name = "ride_through" if ride_c <= coil_c else "load_step"
+
+    def _warmest(self, holds: Callable[[float], bool]) -> float:
+        """Largest chilled water setpoint for which `holds`, by bisection; the site's lowest if none does."""
         lo, hi = self._lim.chwst_sp_min_c, self._lim.chwst_sp_max_c
-        for k in range(CAP_BISECTIONS + 1):
-            mid = hi if k == 0 else 0.5 * (lo + hi)
-            seconds = ride_through_s(u, w, mid, mid + 8.0, self._lim.rack_inlet_allowable_c, self._halls, self._p, self._scratch)
-            if seconds >= self._required_s:
-                lo = mid
-            else:
-                hi = mid
-            if hi - lo < 1e-9:
-                break
-        self.chwst_cap_c = lo
+        if holds(hi):
+            return hi
+        for _ in range(CAP_BISECTIONS):
+            mid = 0.5 * (lo + hi)
+            lo, hi = (mid, hi) if holds(mid) else (lo, mid)
+        return lo
+
+    def _rides(self, u: F64, w: F64, chwst_c: float) -> bool:
+        limit_c = self._lim.rack_inlet_allowable_c
+        seconds = ride_through_s(u, w, chwst_c, chwst_c + 8.0, limit_c, self._halls, self._p, self._scratch)
+        return bool(seconds >= self._required_s)
+
+    def _coils_carry(self, u: F64, w: F64, peak_w: F64, chwst_c: float) -> bool:
+        trial, more = u.copy(), w.copy()
+        trial[U_CHWST], trial[U_CHW_DP] = chwst_c, self._lim.chw_dp_sp_max_pa
+        more[W_HALL:] = np.maximum(peak_w, w[W_HALL:])
+        for h, hall in enumerate(self._hall_params):
+            sat_c = trial[U_HALL + 2 * h]
+            speed = airflow_speed(more[W_HALL + h], sat_c, sat_c + 0.5, PEAK_AIRFLOW, w[W_PRESSURE], hall)
+            trial[U_HALL + 2 * h + 1] = min(max(speed, 0.1), 1.0)
+        air_side(trial, more, self._halls, self._p, self._out)
+        return bool(self._out[O_UNMET] <= 0.0)

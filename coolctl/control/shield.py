@@ -33,6 +33,7 @@ F64 = NDArray[np.float64]
 LIMITS = (
     "not_a_number", "site_limit", "authority", "airflow", "inlet", "dew_point", "coil", "ride_through", "evidence",
     "capacity", "remaining_capacity", "dwell", "available", "rate", "emergency", "mode_change",
+    "load_step",
 )  # fmt: skip
 BIT = {name: 1 << k for k, name in enumerate(LIMITS)}
 
@@ -60,6 +61,7 @@ class Context(NamedTuple):
     mode_changed: bool
     confirmed: bool
     chwst_cap_c: float
+    chwst_cap_name: str
     ride_through_s: float
     available: float
 
@@ -98,7 +100,7 @@ class Shield:
             band = self.authority
             self._set(u, np.clip(u, c.baseline_u - band, c.baseline_u + band), bits, "authority")
         self._set(u, np.clip(u, self.lo, self.hi), bits, "site_limit")
-        self._cap(u, bits, U_CHWST, max(c.chwst_cap_c, self.lo[U_CHWST]), "ride_through")
+        self._cap(u, bits, U_CHWST, max(c.chwst_cap_c, self.lo[U_CHWST]), c.chwst_cap_name)
         self._air(u, c, bits)
         self._machines(u, c, bits)
         self._coil(u, c, bits)

@@ -35,7 +35,7 @@ from coolctl.points import (
 )  # fmt: skip
 from coolctl.thermal.dynamics import ride_through_s
 from coolctl.thermal.params import hall_array, plant_params
-from coolctl.thermal.plant import O_COOLING, O_INLET, OUTPUTS, evaluate_plant
+from coolctl.thermal.plant import O_COOLING, O_INLET, OUTPUTS, W_HALL, evaluate_plant
 from coolctl.thermal.room import HallParams
 
 if TYPE_CHECKING:
@@ -51,6 +51,8 @@ INLET_BIAS_MAX_K = 3.0
 TRIM_GAIN_PER_S, TRIM_RELEASE_PER_S, TRIM_MAX_K = 1.0 / 60.0, 0.5 / 3600.0, 6.0
 TRIM_BELOW_LIMIT_K, TRIM_START_K = 0.15, 0.4
 RIDE_THROUGH_EVERY_S = 5.0
+# The load that may be back at any moment: what was seen, forgotten slowly; carefully assumed at the start.
+PEAK_TAU_S, PEAK_START_RATIO = 24.0 * 3600.0, 0.75
 PLAN_PLR_MAX = 0.95
 PLAN_INLET_RESERVE_K = 0.1
 OVER_ALARM_TICKS, NO_COOLING_S = 2, 60.0
@@ -90,6 +92,7 @@ class Tick:
         self._bias_k, self._trim_k = 0.0, TRIM_START_K
         self._ride_s, self._ride_at_s = 0.0, -np.inf
         self._over_ticks, self._no_cooling_s = 0, 0.0
+        self._peak_w = PEAK_START_RATIO * self._it_nom_w
         self._mode_before = ""
         self.conditions = np.zeros(0)
 
@@ -101,6 +104,8 @@ class Tick:
         self._seq += 1
         est = self._estimator.assess(snap)
         self.conditions = est.w
+        forgotten = self._peak_w + (est.w[W_HALL:] - self._peak_w) * (dt_s / PEAK_TAU_S)
+        self._peak_w = np.maximum(est.w[W_HALL:], forgotten)
         demand = self._demand.step(est.w, est.sat_c, est.inlet_mean_c, dt_s)
         baseline_u = self.baseline.step(est, demand, dt_s)
         actual_u = self._actual(est, baseline_u)
@@ -113,7 +118,7 @@ class Tick:
         wish, used = self._wish(mode, plan, baseline_u, demand)
         context = Context(
             est, demand, baseline_u, mode == "bounded", mode == "emergency", mode != self._mode_before,
-            gateway.confirmed, self._planner.chwst_cap_c, ride_s, available,
+            gateway.confirmed, self._planner.chwst_cap_c, self._planner.cap_name, ride_s, available,
         )  # fmt: skip
         if self._mode_before and mode in modes.PUBLISHING and self._mode_before not in modes.PUBLISHING:
             self.shield.last = None  # the plant was its own meanwhile: start from where it is
@@ -229,7 +234,7 @@ class Tick:
         z = np.empty(len(self._planner.lo))
         free_variables(last, est.w, self.halls, z)
         current = Proposal(z, min(last[U_CHILLERS], available), last[U_ECONOMIZER])
-        return self._planner.step(est.w, self._limits(est), proposal, baseline_u, current, available, est.now_s)
+        return self._planner.step(est.w, self._limits(est), proposal, baseline_u, current, available, est.now_s, self._peak_w)
 
     def _wish(self, mode: str, plan: Plan | None, baseline_u: F64, demand: F64) -> tuple[F64, bool]:
         """What the tick would like before the shield: the plan where the policy is in charge, else the baseline."""

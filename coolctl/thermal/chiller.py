@@ -88,9 +88,11 @@ def eir_ratio(chwst_c: float, cwst_c: float, p: ChillerParams) -> float:
     """Full-load EIR over its reference [-] at leaving chilled and entering condenser water [°C].
 
     Inside the box the curve; outside, the edge times (lift / edge lift)^exponent. Never falls with warmer
-    condenser water.
+    condenser water: water colder than the chilled water counts as equal to it in both lifts, because a floor on one
+    of them alone turns the slope round.
     """
     x = clamp(chwst_c, p.chwst_fit_min_c, p.chwst_fit_max_c)
+    cwst_c = max(cwst_c, chwst_c)
     y = clamp(cwst_c, p.cwst_fit_min_c, p.cwst_fit_max_c)
     y_curve = clamp(monotone_y(p.eir3 + p.eir5 * x, p.eir4, y, True), p.cwst_fit_min_c, p.cwst_fit_max_c)
     inside = biquadratic(p.eir0, p.eir1, p.eir2, p.eir3, p.eir4, p.eir5, x, y_curve)
