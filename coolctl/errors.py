@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_CHECK_FAILED, EXIT_UNREACHABLE, EXIT_CONFIG = 0, 1, 2, 3, 69, 78
@@ -19,6 +21,13 @@ class Fault:
     def __str__(self) -> str:
         where = f"{self.file}:{self.line}" if self.line else self.file
         return f"{where}: {self.key}: {self.message}"
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A hint naming the closest known word, whatever its case; or nothing."""
+    by_case = {k.casefold(): k for k in known}
+    close = difflib.get_close_matches(word.casefold(), by_case, 1, 0.6)
+    return f" (did you mean {by_case[close[0]]!r}?)" if close else ""
 
 
 class CoolctlError(Exception):

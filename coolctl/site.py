@@ -6,7 +6,6 @@ checks that need more than one key are in `site_checks.py`.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import tomllib
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
-from coolctl.errors import ConfigError, Fault
+from coolctl.errors import ConfigError, Fault, nearest
 from coolctl.paths import shared_folder
 from coolctl.points import PointTable, u_names
 from coolctl.psychro import pressure_at_altitude_pa
@@ -37,6 +36,7 @@ from coolctl.site_schema import (
 from coolctl.toml_lines import key_lines, line_of
 
 FILE_MAX_BYTES = 4 << 20
+REPAIRS_MAX = 3
 R = TypeVar("R", bound=Record)
 
 
@@ -184,12 +184,6 @@ def record_names(file: SiteFile) -> list[tuple[tuple[str | int, ...], str]]:
     return names
 
 
-def nearest(word: str, known: list[str]) -> str:
-    """A hint naming the closest known word, or nothing."""
-    close = difflib.get_close_matches(word, known, 1, 0.6)
-    return f" (did you mean {close[0]!r}?)" if close else ""
-
-
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -202,10 +196,37 @@ def _parse(text: str, path: str, model: type[M]) -> tuple[M | None, dict[Any, in
         digits = message.partition("at line ")[2].partition(",")[0]
         return None, {}, [Fault(path, int(digits) if digits.isdigit() else None, "syntax", message[:200])]
     lines = key_lines(text)
-    try:
-        return model.model_validate(data), lines, []
-    except ValidationError as error:
-        return None, lines, [_fault(item, path, lines, model, data) for item in error.errors(include_url=False)]
+    faults: list[Fault] = []
+    for _ in range(REPAIRS_MAX):
+        try:
+            return model.model_validate(data), lines, faults
+        except ValidationError as error:
+            items = error.errors(include_url=False)
+            faults += [_fault(item, path, lines, model) for item in items]
+            # Put aside what is wrong and look again, so that one misspelt key does not hide every other fault.
+            items.sort(key=lambda item: item["type"] == "missing")  # a key given another name may be the missing one
+            cured = [_set_aside(data, item, model) for item in items]
+            if not all(cured):
+                break
+    return None, lines, faults
+
+
+def _set_aside(data: Any, item: Any, model: type[BaseModel]) -> bool:
+    """Take a faulty key out of `data`, or give an unknown one the name that was probably meant; False if it cannot be."""
+    *parents, last = item["loc"]
+    node = data
+    for part in parents:
+        try:
+            node = node[part]
+        except (KeyError, IndexError, TypeError):
+            return False
+    if item["type"] == "missing" or not isinstance(node, dict) or last not in node:
+        return item["type"] == "missing" and isinstance(node, dict) and last in node
+    value = node.pop(last)
+    meant = nearest(str(last), _keys_at(model, tuple(parents)))
+    if item["type"] == "extra_forbidden" and meant:
+        node.setdefault(meant.split("'")[1], value)
+    return True
 
 
 def _parse_record(text: str, path: str) -> tuple[Record | None, list[Fault]]:
@@ -220,7 +241,7 @@ def _parse_record(text: str, path: str) -> tuple[Record | None, list[Fault]]:
     return record, faults
 
 
-def _fault(item: Any, path: str, lines: dict[Any, int], model: type[BaseModel], data: Any) -> Fault:
+def _fault(item: Any, path: str, lines: dict[Any, int], model: type[BaseModel]) -> Fault:
     """One pydantic error as a fault: key path, line, the value found, the nearest valid key."""
     loc = tuple(item["loc"])
     message = item["msg"]

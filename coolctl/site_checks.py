@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 from typing import Any
 
-from coolctl.errors import Fault
+from coolctl.errors import Fault, nearest
 from coolctl.points import HALL_SETPOINTS, PLANT_SETPOINTS, Point
 from coolctl.site_schema import RECORDS, Record, SiteFile
 from coolctl.toml_lines import line_of
@@ -73,8 +72,7 @@ def _accepts(file: SiteFile, records: dict[str, Record], points: list[Point], fo
     have = {p.role for p in points if p.writable}
     for name in file.plant.accepts:
         if name not in SETPOINTS:
-            close = difflib.get_close_matches(name, SETPOINTS, 1, 0.6)
-            hint = f" (did you mean {close[0]!r}?)" if close else ""
+            hint = nearest(name, SETPOINTS)
             found.append((("plant", "accepts"), f"unknown setpoint {name!r}{hint}"))
         elif name not in have:
             found.append((("plant", "accepts"), f"{name!r} has no row in [[points]]"))
@@ -85,8 +83,7 @@ def _accepts(file: SiteFile, records: dict[str, Record], points: list[Point], fo
             found.append((("plant", "rules"), f"{name!r} is not accepted, so say how the plant handles it"))
     for name in file.plant.rules:
         if name not in SETPOINTS and f"{name}_sp" not in SETPOINTS:
-            close = difflib.get_close_matches(name, SETPOINTS, 1, 0.6)
-            hint = f" (did you mean {close[0]!r}?)" if close else ""
+            hint = nearest(name, SETPOINTS)
             found.append((("plant", "rules", name), f"unknown setpoint {name!r}{hint}"))
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from coolctl.errors import Fault
+from coolctl.errors import Fault, nearest
 from coolctl.points import HALL_SETPOINTS, PLANT_SETPOINTS, ROLES, Point, PointTable
 from coolctl.site_schema import PointTableRow, SiteFile
 from coolctl.toml_lines import line_of
@@ -41,25 +40,21 @@ def _row_faults(file: SiteFile, row: PointTableRow) -> list[tuple[str, str]]:
     """What is wrong with one row: key and message."""
     faults = []
 
-    def hint(word: str, known: Any) -> str:
-        close = difflib.get_close_matches(word, list(known), 1, 0.6)
-        return f" (did you mean {close[0]!r}?)" if close else ""
-
     role = ROLES.get(row.role)
     if role is None:
-        faults.append(("role", f"unknown role {row.role!r}" + hint(row.role, ROLES)))
+        faults.append(("role", f"unknown role {row.role!r}" + nearest(row.role, ROLES)))
     if row.unit not in UNITS:
-        faults.append(("unit", f"unknown unit {row.unit!r}" + hint(row.unit, UNITS)))
+        faults.append(("unit", f"unknown unit {row.unit!r}" + nearest(row.unit, UNITS)))
     elif role is not None and UNITS[row.unit].suffix != role.suffix:
         allowed = ", ".join(name for name, unit in UNITS.items() if unit.suffix == role.suffix)
         faults.append(("unit", f"{row.unit!r} does not measure {row.role}; allowed: {allowed}"))
     dialect = row.dialect or file.telemetry.dialect
     if dialect not in DIALECTS:
-        faults.append(("dialect", f"unknown dialect {dialect!r}" + hint(dialect, DIALECTS)))
+        faults.append(("dialect", f"unknown dialect {dialect!r}" + nearest(dialect, DIALECTS)))
     machines = _machines(file, row.machine)
     if not machines:
         names = ["plant", *(h.name for h in file.halls), *(f"{h.name}.rack*" for h in file.halls)]
-        faults.append(("machine", f"no machine {row.machine!r}" + hint(row.machine, names)))
+        faults.append(("machine", f"no machine {row.machine!r}" + nearest(row.machine, names)))
     elif role is not None:
         level = "plant" if row.machine == "plant" else "rack" if ".rack" in row.machine else "hall"
         if level != role.level:

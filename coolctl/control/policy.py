@@ -33,7 +33,7 @@ FEATURES = (
     Feature("wetbulb_depression_k", 0.0, 20.0),
     Feature("pressure_pa", 70e3, 104e3),
     Feature("inlet_limit_c", 22.0, 27.0),
-    Feature("chwst_cap_c", 10.0, 20.0),
+    Feature("chwst_cap_c", 8.0, 20.0),
     Feature("dewpoint_c", -10.0, 18.0),
     Feature("chillers_available_ratio", 0.0, 1.0),
     Feature("economizer_present", 0.0, 1.0),

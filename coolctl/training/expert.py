@@ -65,7 +65,7 @@ class Expert:
         n = int(self.p.chillers)
         available = float(n if rng.random() < 0.8 else rng.integers(max(n - 1, 1), n + 1))
         return Conditions(
-            w, rng.uniform(23.0, 27.0), rng.uniform(14.0, 20.0), rng.uniform(-5.0, 16.0), available,
+            w, rng.uniform(23.0, 27.0), rng.uniform(8.0, 20.0), rng.uniform(-5.0, 16.0), available,
             bool(self.p.economizer.present > 0.5 and rng.random() < 0.85),
         )  # fmt: skip
 
