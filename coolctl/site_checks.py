@@ -3,102 +3,192 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
+import zoneinfo
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from coolctl.errors import Fault, nearest
-from coolctl.points import HALL_SETPOINTS, PLANT_SETPOINTS, Point
-from coolctl.site_schema import RECORDS, Record, SiteFile
-from coolctl.toml_lines import line_of
+from coolctl.points import HALL_SETPOINTS, PLANT_SETPOINTS, ROLES, Point
+from coolctl.site_nominal import check_nominal
+from coolctl.site_points import topic_fault
+from coolctl.site_schema import RECORDS, RULE_ALIASES, Record, Rule, SiteFile
+from coolctl.toml_lines import Lines, Path, line_of
 
 SETPOINTS = (*PLANT_SETPOINTS, *HALL_SETPOINTS)
 NEEDED_ROLES = ("it_power", "rack_inlet", "chwst", "chillers_on")
+RACK_INLETS_MIN = 2  # one sensor alone can lie; the controller's quorum is never fewer
 LADDER = ("rack_inlet_limit_c", "rack_inlet_recommended_c", "rack_inlet_alarm_c", "rack_inlet_allowable_c")
-LIMIT_PAIRS = ("sat_sp", "fan_speed_sp", "chwst_sp", "chw_dp_sp", "cwst_sp", "cw_flow_sp")
 SUFFIX = {"sat_sp": "c", "fan_speed_sp": "ratio", "chwst_sp": "c", "chw_dp_sp": "pa", "cwst_sp": "c", "cw_flow_sp": "ratio"}
+RULES_FOR = {
+    "chwst_sp": ("fixed", "demand"),
+    "chw_dp_sp": ("fixed", "demand"),
+    "chillers_on_sp": ("fixed", "load_ratio", "demand"),
+    "cwst_sp": ("fixed", "approach"),
+    "tower_cells_on_sp": ("fixed", "per_chiller"),
+    "cw_flow_sp": ("fixed", "per_chiller"),
+    "economizer_on_sp": ("fixed", "integrated", "non_integrated"),
+    "sat_sp": ("fixed", "demand"),
+    "fan_speed_sp": ("fixed", "demand"),
+}
 
-Found = list[tuple[tuple[str | int, ...], str]]
-
-
-def check_site(file: SiteFile, path: str, lines: Any, records: dict[str, Record], points: list[Point]) -> list[Fault]:
-    """Every cross-key fault of the file."""
-    found: Found = []
-    for check in (_limits, _gateway, _records, _accepts, _measured, _halls):
-        check(file, records, points, found)
-    return [Fault(path, line_of(lines, key), ".".join(map(str, key)), message) for key, message in found]
-
-
-def _limits(file: SiteFile, records: dict[str, Record], points: list[Point], found: Found) -> None:
-    limits = file.limits
-    for low, high in itertools.pairwise(LADDER):
-        if getattr(limits, low) > getattr(limits, high):
-            found.append((("limits", low), f"{getattr(limits, low)} is above {high} = {getattr(limits, high)}"))
-    for name in LIMIT_PAIRS:
-        low, high = f"{name}_min_{SUFFIX[name]}", f"{name}_max_{SUFFIX[name]}"
-        if not getattr(limits, low) < getattr(limits, high):
-            found.append((("limits", low), f"{getattr(limits, low)} is not below {high} = {getattr(limits, high)}"))
+Findings = Iterator[tuple[Path, str]]
 
 
-def _gateway(file: SiteFile, records: dict[str, Record], points: list[Point], found: Found) -> None:
-    """The controller's limits must lie inside the enforcer's own list, or each lease would be refused."""
-    for name in LIMIT_PAIRS:
-        for side, outside in (("min", float.__lt__), ("max", float.__gt__)):
-            key = f"{name}_{side}_{SUFFIX[name]}"
-            allowed = getattr(file.gateway, key, None)
-            if allowed is not None and outside(float(getattr(file.limits, key)), float(allowed)):
-                message = f"{getattr(file.limits, key)} lies outside the gateway's own {key} = {allowed}"
-                found.append((("limits", key), message))
+class Draft(NamedTuple):
+    """A site file that is well formed by itself, with the records and points that it leads to."""
+
+    file: SiteFile
+    records: dict[str, Record]
+    points: list[Point]
 
 
-def _records(file: SiteFile, records: dict[str, Record], points: list[Point], found: Found) -> None:
-    wanted: list[tuple[tuple[str | int, ...], str, str]] = [
+def record_references(file: SiteFile) -> list[tuple[Path, str, str]]:
+    """Every reference to an equipment record: path of its key, the name, and the kind it must be."""
+    found: list[tuple[Path, str, str]] = [
         (("chillers", "record"), file.chillers.record, "chiller"),
         (("towers", "record"), file.towers.record, "tower"),
         (("chw_pumps", "record"), file.chw_pumps.record, "pump"),
         (("cw_pumps", "record"), file.cw_pumps.record, "pump"),
     ]
     if file.economizer:
-        wanted.append((("economizer", "record"), file.economizer.record, "economizer"))
+        found.append((("economizer", "record"), file.economizer.record, "economizer"))
     for i, hall in enumerate(file.halls):
-        wanted += [(("halls", i, "crah"), hall.crah, "crah"), (("halls", i, "servers"), hall.servers, "servers")]
-    for key, name, kind in wanted:
-        record = records.get(name)
+        found += [(("halls", i, "crah"), hall.crah, "crah"), (("halls", i, "servers"), hall.servers, "servers")]
+    return found
+
+
+def check_site(file: SiteFile, path: str, lines: Lines, records: dict[str, Record], points: list[Point]) -> list[Fault]:
+    """Every cross-key fault of the file."""
+    draft = Draft(file, records, points)
+    found = [f for check in CHECKS for f in check(draft)]
+    found += check_nominal(file, records)
+    return [Fault(path, line_of(lines, key), ".".join(map(str, key)), message) for key, message in found]
+
+
+def _limits(d: Draft) -> Findings:
+    limits = d.file.limits
+    for low, high in itertools.pairwise(LADDER):
+        if getattr(limits, low) > getattr(limits, high):
+            yield ("limits", low), f"{getattr(limits, low)} is above {high} = {getattr(limits, high)}"
+    for table in ("limits", "gateway"):
+        for name, suffix in SUFFIX.items():
+            low, high = f"{name}_min_{suffix}", f"{name}_max_{suffix}"
+            values = getattr(d.file, table)
+            if hasattr(values, high) and not getattr(values, low) < getattr(values, high):
+                yield (table, low), f"{getattr(values, low)} is not below {high} = {getattr(values, high)}"
+    if limits.cwst_sp_min_c < d.file.towers.cwst_min_c:
+        yield ("limits", "cwst_sp_min_c"), f"{limits.cwst_sp_min_c} is below towers.cwst_min_c = {d.file.towers.cwst_min_c}: ice"
+
+
+def _enforced(d: Draft) -> Findings:
+    """What the controller may ask must lie inside the enforcer's list and the points' ranges, or each lease is refused whole."""
+    for name, suffix in SUFFIX.items():
+        for side, outside in (("min", float.__lt__), ("max", float.__gt__)):
+            key = f"{name}_{side}_{suffix}"
+            asked = float(getattr(d.file.limits, key))
+            allowed = getattr(d.file.gateway, key, None)
+            if allowed is not None and outside(asked, float(allowed)):
+                yield ("limits", key), f"{asked:g} lies outside the gateway's own {key} = {allowed:g}"
+            for p in _destinations(d, name):
+                bound = p.low if side == "min" else p.high
+                if outside(asked, bound):
+                    yield ("limits", key), f"{asked:g} lies outside the range of point {p.id!r}, which ends at {bound:g}"
+    for name, count in (("chillers_on_sp", d.file.chillers.count), ("tower_cells_on_sp", d.file.towers.cells)):
+        for p in _destinations(d, name):
+            if p.high < count or p.low > 0:
+                yield ("points",), f"the range of point {p.id!r} is {p.low:g} … {p.high:g}, but there are 0 … {count} to run"
+
+
+def _destinations(d: Draft, setpoint: str) -> list[Point]:
+    return [p for p in d.points if p.role == setpoint and setpoint in d.file.plant.accepts]
+
+
+def _records(d: Draft) -> Findings:
+    for key, name, kind in record_references(d.file):
+        record = d.records.get(name)
         if record is not None and not isinstance(record, RECORDS[kind]):
-            found.append((key, f"record {name!r} does not describe a {kind}"))
-    if file.chillers.redundant >= file.chillers.count:
-        found.append((("chillers", "redundant"), f"{file.chillers.redundant} of {file.chillers.count} leaves none on duty"))
+            yield key, f"record {name!r} does not describe a {kind} but a {getattr(record, 'kind', '?')}"
+    chillers = d.file.chillers
+    if chillers.redundant >= chillers.count:
+        yield ("chillers", "redundant"), f"{chillers.redundant} of {chillers.count} leaves none on duty"
 
 
-def _accepts(file: SiteFile, records: dict[str, Record], points: list[Point], found: Found) -> None:
-    have = {p.role for p in points if p.writable}
-    for name in file.plant.accepts:
+def _accepts(d: Draft) -> Findings:
+    accepts, key = d.file.plant.accepts, ("plant", "accepts")
+    for i, name in enumerate(accepts):
         if name not in SETPOINTS:
-            hint = nearest(name, SETPOINTS)
-            found.append((("plant", "accepts"), f"unknown setpoint {name!r}{hint}"))
-        elif name not in have:
-            found.append((("plant", "accepts"), f"{name!r} has no row in [[points]]"))
+            yield key, f"unknown setpoint {name!r}{nearest(name, SETPOINTS)}"
+        elif name in accepts[:i]:
+            yield key, f"{name!r} is named twice"
+        elif name == "economizer_on_sp" and d.file.economizer is None:
+            yield key, f"{name!r} is accepted, but there is no [economizer]"
+        else:
+            machines = ["plant"] if name in PLANT_SETPOINTS else [h.name for h in d.file.halls]
+            have = {p.machine for p in d.points if p.role == name}
+            for machine in machines:
+                if machine not in have:
+                    yield key, f"{name!r} has no row in [[points]] for {machine!r}"
+
+
+def _rules(d: Draft) -> Findings:
+    plant = d.file.plant
     for name in SETPOINTS:
-        rule_name = name.removesuffix("_sp")
-        idle = name == "economizer_on_sp" and file.economizer is None
-        if name not in file.plant.accepts and name not in file.plant.rules and rule_name not in file.plant.rules and not idle:
-            found.append((("plant", "rules"), f"{name!r} is not accepted, so say how the plant handles it"))
-    for name in file.plant.rules:
-        if name not in SETPOINTS and f"{name}_sp" not in SETPOINTS:
-            hint = nearest(name, SETPOINTS)
-            found.append((("plant", "rules", name), f"unknown setpoint {name!r}{hint}"))
+        idle = name == "economizer_on_sp" and d.file.economizer is None
+        if name not in plant.accepts and plant.rule_for(name) is None and not idle:
+            yield ("plant", "rules"), f"{name!r} is not accepted, so say how the plant handles it: {', '.join(RULES_FOR[name])}"
+    for given, rule in plant.rules.items():
+        key, name = ("plant", "rules", given), RULE_ALIASES.get(given, given)
+        name = name if name in SETPOINTS else f"{name}_sp"
+        if name not in SETPOINTS:
+            yield key, f"unknown setpoint {given!r}{nearest(given, [*SETPOINTS, *RULE_ALIASES])}"
+        elif name in plant.accepts:
+            yield key, f"{name!r} is accepted too: either coolctl sets it or the plant's own rule does"
+        else:
+            yield from ((key, message) for message in _rule_faults(name, rule))
 
 
-def _measured(file: SiteFile, records: dict[str, Record], points: list[Point], found: Found) -> None:
-    have = {p.role for p in points}
+def _rule_faults(name: str, rule: Rule) -> Iterator[str]:
+    if rule.rule not in RULES_FOR[name]:
+        yield f"{rule.rule!r} is no rule for {name!r}; allowed: {', '.join(RULES_FOR[name])}"
+        return
+    role = ROLES[name]
+    if rule.rule == "fixed" and (rule.value is None or not role.low <= rule.value <= role.high):
+        yield f"'fixed' needs value = {role.low:g} … {role.high:g}"
+    if rule.rule == "approach" and (rule.value is None or not 0.0 < rule.value <= 20.0):
+        yield "'approach' needs value = kelvin above wet bulb, more than 0, at most 20"
+    if rule.rule == "load_ratio" and (rule.up is None or rule.down is None or not 0.0 < rule.down < rule.up <= 1.5):
+        yield "'load_ratio' needs 0 < down < up <= 1.5"
+
+
+def _measured(d: Draft) -> Findings:
+    have = {p.role for p in d.points}
     for role in NEEDED_ROLES:
         if role not in have:
-            found.append((("points",), f"no point with role {role!r}: it cannot be controlled without"))
+            yield ("points",), f"no point with role {role!r}: it cannot be controlled without"
 
 
-def _halls(file: SiteFile, records: dict[str, Record], points: list[Point], found: Found) -> None:
-    names = [h.name for h in file.halls]
+def _halls(d: Draft) -> Findings:
+    names = [h.name for h in d.file.halls]
     for i, name in enumerate(names):
         if name in names[:i] or name == "plant":
-            found.append((("halls", i, "name"), f"{name!r} is already taken"))
-        for role in ("it_power", "rack_inlet"):
-            if not any(p.role == role and (p.machine == name or p.machine.startswith(name + ".")) for p in points):
-                found.append((("points",), f"hall {name!r} has no {role!r}"))
+            yield ("halls", i, "name"), f"{name!r} is already taken"
+        if not any(p.role == "it_power" and p.machine == name for p in d.points):
+            yield ("points",), f"hall {name!r} has no 'it_power'"
+        inlets = sum(p.role == "rack_inlet" and p.machine.startswith(name + ".") for p in d.points)
+        if inlets < RACK_INLETS_MIN:
+            yield ("points",), f"hall {name!r} has {inlets} 'rack_inlet': at least {RACK_INLETS_MIN} are needed"
+
+
+def _wiring(d: Draft) -> Findings:
+    f = d.file
+    for key, topic in ((("telemetry", "topic"), f.telemetry.topic), (("gateway", "bms_topic"), f.gateway.bms_topic)):
+        if message := topic_fault(topic, ("site",) if key[0] == "gateway" else ("site", "point")):
+            yield key, message
+    if f.metrics.port == f.web.port != 0 and f.metrics.host == f.web.host:
+        yield ("web", "port"), f"{f.web.port} is the port of [metrics] already"
+    known = zoneinfo.available_timezones()  # empty on a machine without a time zone database: then nothing can be said
+    if known and f.site.timezone not in known:
+        yield ("site", "timezone"), f"unknown time zone {f.site.timezone!r}{nearest(f.site.timezone, known)}"
+
+
+CHECKS = (_limits, _enforced, _records, _accepts, _rules, _measured, _halls, _wiring)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -10,10 +12,24 @@ from numpy.typing import NDArray
 from coolctl.errors import Fault, nearest
 from coolctl.points import HALL_SETPOINTS, PLANT_SETPOINTS, ROLES, Point, PointTable
 from coolctl.site_schema import PointTableRow, SiteFile
-from coolctl.toml_lines import line_of
+from coolctl.toml_lines import Lines, line_of
 from coolctl.units import UNITS
 
 DIALECTS = ("json", "scalar")
+TOPIC_MAX_BYTES = 65535
+OWN_KINDS = ("sp", "shadow", "proposal", "decision", "ack", "gw_tick", "claim", "cmd", "status", "clock", "done", "bms")
+_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+
+
+def topic_fault(topic: str, placeholders: Iterable[str]) -> str:
+    """Why `topic` cannot be published to, or nothing."""
+    known = tuple(placeholders)
+    unknown = next((name for name in _PLACEHOLDER.findall(topic) if name not in known), None)
+    if unknown is not None:
+        return f"unknown placeholder {{{unknown}}}" + nearest(unknown, known)
+    if not topic or len(topic.encode()) > TOPIC_MAX_BYTES or any(c in topic for c in "+#\0"):
+        return f"{topic[:80]!r} is no topic: not empty, without + # and NUL"
+    return ""
 
 
 def rack_machines(hall: str, racks: int) -> list[str]:
@@ -39,7 +55,6 @@ def _machines(file: SiteFile, pattern: str) -> list[str]:
 def _row_faults(file: SiteFile, row: PointTableRow) -> list[tuple[str, str]]:
     """What is wrong with one row: key and message."""
     faults = []
-
     role = ROLES.get(row.role)
     if role is None:
         faults.append(("role", f"unknown role {row.role!r}" + nearest(row.role, ROLES)))
@@ -59,10 +74,15 @@ def _row_faults(file: SiteFile, row: PointTableRow) -> list[tuple[str, str]]:
         level = "plant" if row.machine == "plant" else "rack" if ".rack" in row.machine else "hall"
         if level != role.level:
             faults.append(("machine", f"{row.role} belongs to a {role.level}, not to a {level}"))
+    if row.topic is not None and (message := topic_fault(row.topic, ("site", "point"))):
+        faults.append(("topic", message))
+    if row.id is not None and (not row.id or len(machines) > 1):
+        faults.append(("id", "an id names one point: it is not empty, and `rack*` gives each rack its own"))
     if role is not None:
         low, high = _range(role, row)
         if not low < high:
-            faults.append(("low", f"range {low} … {high} is empty"))
+            key = "low" if row.low is not None else "high"
+            faults.append((key, f"the range is empty: nothing lies in {low:g} … {high:g} (in {role.suffix}, as the role allows)"))
     return faults
 
 
@@ -91,26 +111,59 @@ def _points_of(file: SiteFile, row: PointTableRow) -> list[Point]:
     return points
 
 
-def build_points(file: SiteFile, path: str, lines: Any) -> tuple[list[Point], list[Fault]]:
+def build_points(file: SiteFile, path: str, lines: Lines) -> tuple[list[Point], list[Fault]]:
     """All points of the file, and the faults of its rows. A faulty row gives no point."""
-    points: list[Point] = []
-    faults: list[Fault] = []
-    seen: dict[str, int] = {}
+    placed: list[tuple[int, Point]] = []
+    found: dict[tuple[int, str], str] = {}
     for i, row in enumerate(file.points):
-        here: list[Fault] = []
-        for key, message in _row_faults(file, row):
-            where = ("points", i, key)
-            here.append(Fault(path, line_of(lines, where), f"points.{i}.{key}", message))
-        if not here:
-            for point in _points_of(file, row):
-                if point.id in seen:
-                    message = f"{point.id!r} is already the point of row {seen[point.id]}"
-                    here.append(Fault(path, line_of(lines, ("points", i)), f"points.{i}.id", message))
-                    continue
-                seen[point.id] = i
-                points.append(point)
-        faults += here
-    return points, faults
+        faults = _row_faults(file, row)
+        found |= {(i, key): message for key, message in faults}
+        if not faults:
+            placed += [(i, point) for point in _points_of(file, row)]
+    for i, key, message in _clashes(placed, file.site.name):
+        found.setdefault((i, key), message)
+    faults_at = [Fault(path, line_of(lines, ("points", i, key)), f"points.{i}.{key}", found[i, key]) for i, key in sorted(found)]
+    return [point for _, point in placed], faults_at
+
+
+def _clashes(placed: list[tuple[int, Point]], site_name: str) -> Iterator[tuple[int, str, str]]:
+    """Rows that would silently shadow an earlier one, or never be heard: row, key and message."""
+    first: dict[tuple[str, ...], tuple[int, Point]] = {}
+    own = {f"coolctl/v1/{site_name}/{kind}" for kind in OWN_KINDS}
+
+    def claim(row: int, point: Point, *what: str) -> tuple[int, Point]:
+        return first.setdefault(what, (row, point))
+
+    for row, point in placed:
+        holder, held = claim(row, point, "id", point.id)
+        if held is not point:
+            yield row, "id", f"{point.id!r} is already the point of row {holder}"
+            continue
+        if not may_be_several(point.role):
+            holder, held = claim(row, point, "role", point.role, point.machine)
+            if held is not point:
+                yield row, "role", f"{point.role} of {point.machine} is already the point of row {holder}"
+        if point.writable:
+            continue  # leases of all setpoints share a topic, each under its id
+        if point.topic in own:
+            yield row, "topic", f"{point.topic!r} is a topic of coolctl's own messages"
+        holder, held = claim(row, point, "topic", point.topic)
+        if held.dialect != point.dialect:
+            yield row, "dialect", f"{point.topic!r} speaks {held.dialect!r} since row {holder}"
+        elif point.dialect == "scalar" and held is not point:
+            yield (
+                row,
+                "topic",
+                f"a scalar carries one value, and {point.topic!r} is read by row {holder}: use {{point}} in the topic",
+            )
+        holder, held = claim(row, point, "field", point.topic, point.field)
+        if held is not point:
+            yield row, "field", f"field {point.field!r} of {point.topic!r} is already read by row {holder}"
+
+
+def may_be_several(role: str) -> bool:
+    """Whether a machine may have several points of `role`: power meters add up, inlets and dew points count by the worst."""
+    return ROLES[role].suffix == "w" or role in ("rack_inlet", "room_dewpoint")
 
 
 def u_point_index(table: PointTable, halls: tuple[str, ...]) -> NDArray[np.int64]:

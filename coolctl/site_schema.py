@@ -19,7 +19,8 @@ Three = Annotated[list[float], Field(min_length=3, max_length=3)]
 class Table(BaseModel):
     """A table that refuses unknown keys: an unread option is an error, not a surprise."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Strict: TOML has types of its own, so "12" for 12 or true for 1 is a slip. NaN and inf are no figures of a plant.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 # --- equipment records: config/equipment/<name>.toml, each naming where its figures come from
@@ -232,9 +233,18 @@ class Rule(Table):
     dwell_s: NonNegative | None = None
 
 
+RULE_ALIASES = {"chiller_staging": "chillers_on_sp", "cw_pumps": "cw_flow_sp", "economizer": "economizer_on_sp"}
+"""Names of the trade that `[plant.rules]` takes beside the setpoints' own."""
+
+
 class PlantTable(Table):
     accepts: list[str]
     rules: dict[str, Rule] = {}
+
+    def rule_for(self, setpoint: str) -> Rule | None:
+        """The plant's own rule for a setpoint, under its name with or without `_sp`, or the trade's."""
+        names = [setpoint, setpoint.removesuffix("_sp"), *(a for a, meant in RULE_ALIASES.items() if meant == setpoint)]
+        return next((self.rules[n] for n in names if n in self.rules), None)
 
 
 class WeatherTable(Table):

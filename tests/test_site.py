@@ -61,7 +61,7 @@ def test_site_two_halls_accepts_only_what_it_says() -> None:
         ('crah = "crah_120kw_ec"', 'crah = "crah_120kw"', 'crah = "crah_120kw"', "did you mean 'crah_120kw_ec'"),
         ('crah = "crah_120kw_ec"', 'crah = "servers_air"', 'crah = "servers_air"', "does not describe a crah"),
         ('"chwst_sp", "chw', '"chwst_spp", "chw', "accepts", "did you mean 'chwst_sp'"),
-        ('machine = "hall1.rack*"', 'machine = "hall2.rack*"', 'machine = "hall2', "no machine 'hall2.rack*'"),
+        ('inlet"\nmachine = "hall1.rack*"', 'inlet"\nmachine = "hall2.rack*"', 'machine = "hall2', "no machine 'hall2.rack*'"),
         ('role = "sat"\nmachine = "hall1"', 'role = "sat"\nmachine = "plant"', 'machine = "plant"', "belongs to a hall"),
     ],
 )
