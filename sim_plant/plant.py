@@ -193,6 +193,11 @@ class SimPlant:
         total += 4186.0 * physics.EVAPORATOR_KG * s[physics.S_LEAVING]
         return float(total) + room.stored_j(self._x, self._rows)
 
+    def readings_of(self, point_id: str) -> float:
+        """Noise-free reading of one point in its own unit, NaN where the plant has none; for judges, not controllers."""
+        value = self.sensors.read(self)[self.site.table.index[point_id]]
+        return float(self.site.table.points[self.site.table.index[point_id]].encode(float(value)))
+
     def _dewpoint_c(self) -> float:
         w = float(self._x[:, room.X_HUMID].max())
         return float(dew_point_from_vapour_c(self._weather_now[2] * w / (0.62198 + w)))

@@ -29,6 +29,11 @@ def site() -> Site:
 
 
 @pytest.fixture(scope="session")
+def two_halls() -> Site:
+    return load_site(TWO_HALLS)
+
+
+@pytest.fixture(scope="session")
 def policy() -> OnnxPolicy:
     return load_policy("default")
 
