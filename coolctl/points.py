@@ -183,13 +183,18 @@ class Snapshot(NamedTuple):
 
 
 class SampleStore:
-    """Newest sample of each point. Newest wins: an older source time than the stored one is refused and counted."""
+    """Newest sample of each point. Newest wins: an older source time than the stored one is refused and counted.
+
+    A source whose clock was set back would be refused until it has caught up, perhaps for a day. So once the stored value
+    has gone stale on our own clock, a source time that moves on from the last refused one is believed again.
+    """
 
     def __init__(self, table: PointTable):
         self.table = table
         self.value = np.full(len(table), np.nan)
         self.t_seen_s = np.full(len(table), -np.inf)
         self.t_source_s = np.full(len(table), -np.inf)
+        self._t_refused_s = np.full(len(table), np.inf)
         self.quality = np.zeros(len(table), dtype=np.int8)
         self.rejects: dict[str, int] = {}
 
@@ -200,8 +205,13 @@ class SampleStore:
         """Take samples received at `now_s` [s]."""
         for i, value, t_source_s, quality in samples:
             if t_source_s < self.t_source_s[i]:
-                self.reject("older_than_newest")
-                continue
+                moves_on = t_source_s > self._t_refused_s[i]
+                self._t_refused_s[i] = t_source_s
+                if not moves_on or now_s - self.t_seen_s[i] <= self.table.age_max_s[i]:
+                    self.reject("older_than_newest")
+                    continue
+                self.reject("source_clock_set_back")
+            self._t_refused_s[i] = np.inf
             if t_source_s == t_source_s:
                 self.t_source_s[i] = t_source_s
             if quality == Quality.GOOD and not (self.table.low[i] <= value <= self.table.high[i]):

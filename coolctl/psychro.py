@@ -1,6 +1,6 @@
 """Moist air from pressure, dry bulb and humidity. Pressure is always an argument: Lanzhou is 84.8 kPa, not 101.3.
 
-Saturation pressure after Magnus with the Sonntag (1990) coefficients, within 0.1 % of Hyland-Wexler from -45 to 60 °C.
+Saturation pressure after Magnus with the Sonntag (1990) coefficients, within 0.3 % of Hyland-Wexler from -20 to 60 °C.
 """
 
 from __future__ import annotations

@@ -53,9 +53,9 @@ def _opened(value: str) -> str:
 
 
 def line_of(lines: Lines, path: Path) -> int | None:
-    """Line of `path`, or of its nearest parent that stands in the file."""
+    """Line of `path`, or of its nearest parent that stands in the file; an array of tables stands at its first."""
     while path:
-        if path in lines:
-            return lines[path]
+        if path in lines or (*path, 0) in lines:
+            return lines.get(path, lines.get((*path, 0)))
         path = path[:-1]
     return None

@@ -122,6 +122,7 @@ class Shield:
         for k, value in zip((U_CHWST, U_CHW_DP, U_CHILLERS, U_CWST, U_CELLS), found, strict=True):
             if value == value:
                 u[k] = min(max(value, self.lo[k]), self.hi[k])
+        u[[U_CHILLERS, U_CELLS]] = np.round(u[[U_CHILLERS, U_CELLS]])
         if plant["economizer_on"] == plant["economizer_on"]:
             u[U_ECONOMIZER] = min(round(plant["economizer_on"]), self.hi[U_ECONOMIZER])
         for h in range(len(self._halls)):

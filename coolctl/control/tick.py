@@ -178,7 +178,7 @@ class Tick:
         seen = est.plant["chillers_available"]
         if seen != seen:
             seen = est.plant["chillers_on"] if est.plant["chillers_on"] == est.plant["chillers_on"] else self.p.chillers
-        return float(min(max(seen, 0.0), self.p.chillers))
+        return float(np.floor(min(max(seen, 0.0), self.p.chillers)))
 
     def _propose(self, est: Estimate, available: float) -> tuple[Proposal | None, F64, str]:
         """The policy's proposal, as it came, and why there is none."""
