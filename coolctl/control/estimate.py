@@ -78,6 +78,8 @@ class Estimator:
     def assess(self, snap: Snapshot) -> Estimate:
         """The estimate of this snapshot. Never raises for any values."""
         substituted: list[str] = []
+        # An infinity is no measurement: from here on there are numbers and NaN only.
+        snap = snap._replace(value=np.where(np.isfinite(snap.value), snap.value, np.nan))
         value = snap.value
         it_w = self._it_power(snap, substituted)
         inlet_mean_c, inlet_max_c, quorum = self._inlets(value)
