@@ -124,7 +124,7 @@ class Shield:
                 u[k] = min(max(value, self.lo[k]), self.hi[k])
         u[[U_CHILLERS, U_CELLS]] = np.round(u[[U_CHILLERS, U_CELLS]])
         if plant["economizer_on"] == plant["economizer_on"]:
-            u[U_ECONOMIZER] = min(round(plant["economizer_on"]), self.hi[U_ECONOMIZER])
+            u[U_ECONOMIZER] = round(min(max(plant["economizer_on"], 0.0), self.hi[U_ECONOMIZER]))
         for h in range(len(self._halls)):
             for k, value in ((U_HALL + 2 * h, c.est.sat_c[h]), (U_HALL + 2 * h + 1, c.est.fan_speed[h])):
                 if value == value:
