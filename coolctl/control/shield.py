@@ -117,7 +117,8 @@ class Shield:
 
     def _first(self, c: Context) -> F64:
         """Where to move from at the start: the plant as it is found, else the baseline."""
-        plant, u = c.est.plant, np.clip(c.baseline_u, self.lo, self.hi)
+        coldest = np.where(self.warm_sign > 0.0, self.lo, self.hi)
+        plant, u = c.est.plant, np.clip(np.where(np.isfinite(c.baseline_u), c.baseline_u, coldest), self.lo, self.hi)
         found = (plant["chwst"], plant["chw_dp"], plant["chillers_on"], plant["cwst"], plant["tower_cells_on"])
         for k, value in zip((U_CHWST, U_CHW_DP, U_CHILLERS, U_CWST, U_CELLS), found, strict=True):
             if value == value:
