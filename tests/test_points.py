@@ -32,7 +32,9 @@ from coolctl.points import (
 NAN, INF = math.nan, math.inf
 CHWST = Point("chwst", "chwst", "plant", "degC", "t", "json", "chwst", 5.0, -5.0, 60.0)
 IT = Point("h1.it_power", "it_power", "h1", "kW", "t", "json", "h1.it_power", 5.0, 0.0, 1e9)
-RACKS = [replace(CHWST, id=f"h{h}.rack0{r}.rack_inlet", role="rack_inlet", machine=f"h{h}.rack0{r}") for h in (1, 2) for r in (1, 2)]
+RACKS = [
+    replace(CHWST, id=f"h{h}.rack0{r}.rack_inlet", role="rack_inlet", machine=f"h{h}.rack0{r}") for h in (1, 2) for r in (1, 2)
+]
 
 
 @pytest.fixture

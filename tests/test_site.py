@@ -190,7 +190,9 @@ def test_site_many_faults_are_all_told_at_once(edited_site: Edit) -> None:
     found = "\n".join(faults(path))
     assert all(said in found for said in ("volum_m3", "altitude_m"))
     # Those that need a well-formed file follow as soon as it is one.
-    found = "\n".join(faults(edited_site(("rack_inlet_limit_c = 26.0", "rack_inlet_limit_c = 29.0"), ('unit = "kW"', 'unit = "kw"'))))
+    found = "\n".join(
+        faults(edited_site(("rack_inlet_limit_c = 26.0", "rack_inlet_limit_c = 29.0"), ('unit = "kW"', 'unit = "kw"')))
+    )
     assert "kw" in found and "rack_inlet_limit_c" in found
 
 
@@ -299,7 +301,9 @@ def test_site_nonsense_is_a_config_error(tmp_path: Path, content: bytes) -> None
     assert faults(path)
 
 
-@pytest.mark.parametrize(("text", "line"), [("a = 1\nb = [\n", 2), ("a = 1\n\nb = = 2\n", 3), ("a = 1\na = 2\n", 2), ("x = \udcff", 1)])
+@pytest.mark.parametrize(
+    ("text", "line"), [("a = 1\nb = [\n", 2), ("a = 1\n\nb = = 2\n", 3), ("a = 1\na = 2\n", 2), ("x = \udcff", 1)]
+)
 def test_site_syntax_fault_has_its_line(tmp_path: Path, text: str, line: int) -> None:
     path = tmp_path / "site.toml"
     path.write_bytes(text.encode("utf-8", "surrogateescape"))
@@ -318,7 +322,24 @@ def test_site_missing_file_folder_huge_file_and_impossible_name(tmp_path: Path) 
 
 def test_site_damaged_anywhere_is_loaded_or_refused_never_more(tmp_path: Path) -> None:
     source, path, rng = SITE.read_bytes(), tmp_path / "site.toml", random.Random(7)
-    pieces = [b"nan", b"inf", b"-1", b"1e308", b"[", b"]", b'"', b"=", b"\n", b"{}", b"true", b"9" * 30, b"'''", b"\0", b"\xff", b"[[halls]]\n"]
+    pieces = [
+        b"nan",
+        b"inf",
+        b"-1",
+        b"1e308",
+        b"[",
+        b"]",
+        b'"',
+        b"=",
+        b"\n",
+        b"{}",
+        b"true",
+        b"9" * 30,
+        b"'''",
+        b"\0",
+        b"\xff",
+        b"[[halls]]\n",
+    ]
     refused = 0
     for _ in range(400):
         damaged = bytearray(source)
@@ -334,7 +355,9 @@ def test_site_damaged_anywhere_is_loaded_or_refused_never_more(tmp_path: Path) -
     assert refused > 200  # most damage is seen; the rest hit comments and names
 
 
-@pytest.mark.parametrize("value", ["nan", "-inf", "-1", "0", "1e300", '"x"', "true", "[]", "{}", "1979-05-27", "99999999999999999999"])
+@pytest.mark.parametrize(
+    "value", ["nan", "-inf", "-1", "0", "1e300", '"x"', "true", "[]", "{}", "1979-05-27", "99999999999999999999"]
+)
 def test_site_every_value_replaced_is_loaded_or_refused_never_more(tmp_path: Path, value: str) -> None:
     lines, path = SITE.read_text().split("[[points]]")[0].splitlines(), tmp_path / "site.toml"
     rest = SITE.read_text().partition("[[points]]")
@@ -353,7 +376,9 @@ def test_site_every_value_replaced_is_loaded_or_refused_never_more(tmp_path: Pat
 
 
 def test_key_lines_tables_arrays_and_long_strings() -> None:
-    text = '[a]\nx = 1\ns = """\n[b]\ny = 2\n"""\n[[p]]\nr = 1\n[[p]]\nr = 2\n[c."d.e"]\nrows = [\n {k = 1},\n {k = 2},\n]\nz = 3\n'
+    text = (
+        '[a]\nx = 1\ns = """\n[b]\ny = 2\n"""\n[[p]]\nr = 1\n[[p]]\nr = 2\n[c."d.e"]\nrows = [\n {k = 1},\n {k = 2},\n]\nz = 3\n'
+    )
     lines = key_lines(text)
     assert lines[("a", "x")] == 2 and lines[("p", 0, "r")] == 8 and lines[("p", 1, "r")] == 10
     assert ("b",) not in lines and ("a", "y") not in lines
