@@ -94,7 +94,7 @@ class Recorder:
         self._block[self._filled] = row
         self._filled += 1
         if events:
-            self._queue.put_nowait(("frame", self._segment, encode_events(events, self.rows)))
+            self._submit(("frame", self._segment, encode_events(events, self.rows)))
         self.rows += 1
         if self._filled == self._block_rows:
             self._finish_block()
@@ -107,19 +107,23 @@ class Recorder:
         rows = self._block[: self._filled].copy()
         self._wal_free[self._active].clear()
         job = ("block", self._segment, rows, self.rows - self._filled, self._wal[self._active], self._active)
-        try:
-            self._queue.put_nowait(job)
-        except queue.Full:
-            raise OSError("the disk does not keep up") from None
+        self._submit(job)
         self._filled = 0
         self._active = 1 - self._active
         # At 1 Hz the other file has been free for a minute; an unpaced run is held back here.
         if not self._wal_free[self._active].wait(1.0):
             raise OSError("the disk does not keep up")
 
+    def _submit(self, job: tuple[Any, ...]) -> None:
+        """Hand work to the thread; at 1 Hz its queue is empty, an unpaced run is held back here."""
+        try:
+            self._queue.put(job, timeout=1.0)
+        except queue.Full:
+            raise OSError("the disk does not keep up") from None
+
     def _rotate(self) -> None:
         # Blocks on their way must be in the old segment before its write-ahead files are given up.
-        self._queue.put_nowait(("close", self._segment, self._wal))
+        self._submit(("close", self._segment, self._wal))
         self._number += 1
         self._wal_free = [threading.Event(), threading.Event()]
         self._active = 0

@@ -1,0 +1,231 @@
+"""Recordings: exact, durable against kill -9, honest about damage. Replay: the same decisions, bit for bit."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from coolctl import replay
+from coolctl.control.tick import IN_PROCESS
+from coolctl.controller import Controller
+from coolctl.edge.recorder import Recorder
+from coolctl.errors import CoolctlError, RecordingError
+from coolctl.recording import Recording
+from coolctl.site import Site
+from coolctl.trace import columns, header, pack
+from sim_plant.load import synthetic
+from sim_plant.plant import SimPlant
+from sim_plant.weather import from_statistics
+
+NAMES = ["a", "b", "c"]
+
+
+def write(folder: Path, rows: np.ndarray, **options: float) -> Recorder:
+    recorder = Recorder(folder, "run", NAMES, {"x": 1}, **options)  # type: ignore[arg-type]
+    for row in rows:
+        recorder.append(row)
+    return recorder
+
+
+def bits(rows: np.ndarray) -> list[int]:
+    return np.ascontiguousarray(rows).view(np.uint64).ravel().tolist()
+
+
+def wild_rows(count: int) -> np.ndarray:
+    rng = np.random.default_rng(2)
+    rows = rng.integers(0, 2**63, (count, 3), dtype=np.uint64).view(np.float64)
+    rows[::3, 0], rows[::5, 1], rows[::7, 2] = np.nan, -0.0, np.inf
+    return rows
+
+
+def test_recording_any_bit_pattern_round_trips(tmp_path: Path) -> None:
+    rows = wild_rows(333)
+    write(tmp_path, rows).close()
+    recording = Recording(tmp_path)
+    assert bits(recording.read()) == bits(rows) and not recording.damage and recording.header["x"] == 1
+
+
+def test_recording_open_block_is_readable_without_close(tmp_path: Path) -> None:
+    rows = wild_rows(77)
+    recorder = write(tmp_path, rows)
+    time.sleep(0.2)
+    assert bits(Recording(tmp_path).read()) == bits(rows)
+    recorder.close()
+
+
+def test_recording_rotates_into_self_contained_segments(tmp_path: Path) -> None:
+    rows = wild_rows(200)
+    write(tmp_path, rows, rotate_s=0.0, block_rows=20).close()
+    assert len(list(tmp_path.glob("*.cool"))) >= 10
+    assert bits(Recording(tmp_path).read()) == bits(rows)
+    last = sorted(tmp_path.glob("*.cool"))[-2]
+    assert Recording(last).columns == NAMES
+
+
+def test_recording_events_come_back_with_their_row(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, "run", NAMES, {})
+    for k in range(5):
+        recorder.append(np.full(3, float(k)), [{"grant": "auto"}] if k == 3 else ())
+    recorder.close()
+    recording = Recording(tmp_path)
+    recording.read()
+    assert [(e.row, e.fields) for e in recording.events] == [(3, {"grant": "auto"})]
+
+
+KILLED = """
+import sys, numpy as np
+from coolctl.edge.recorder import Recorder
+r = Recorder(sys.argv[1], "run", ["a", "b", "c"], {}, block_rows=10)
+k = 0
+while True:
+    r.append(np.full(3, float(k)))
+    k += 1
+    sys.stdout.write(f"{k}\\n"); sys.stdout.flush()
+"""
+
+
+@pytest.mark.parametrize("attempt", range(6))
+def test_recording_kill_9_loses_no_acknowledged_row(tmp_path: Path, attempt: int) -> None:
+    rng = random.Random(attempt)
+    child = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    child.stdout.readline()
+    time.sleep(rng.uniform(0.01, 0.3))
+    child.send_signal(signal.SIGKILL)
+    acknowledged = [int(line) for line in child.stdout.read().splitlines() if line.strip().isdigit()]
+    child.wait()
+    rows = Recording(tmp_path).read()
+    assert len(rows) >= max(acknowledged[:-1], default=1)  # the last line may itself be torn
+    assert (rows[:, 0] == np.arange(len(rows))).all()
+
+
+def test_recording_damage_is_skipped_and_said(tmp_path: Path) -> None:
+    write(tmp_path, wild_rows(300), block_rows=50).close()
+    path = next(tmp_path.glob("*.cool"))
+    raw = path.read_bytes()
+    rng = random.Random(1)
+    for _ in range(400):
+        changed = bytearray(raw)
+        for _ in range(rng.randint(1, 3)):
+            changed[rng.randrange(len(changed))] = rng.randrange(256)
+        path.write_bytes(bytes(changed[: rng.randrange(1, len(changed))] if rng.random() < 0.3 else changed))
+        try:
+            recording = Recording(path)
+            rows = recording.read()
+            assert len(rows) <= 300 and rows.shape[1] == len(recording.columns)
+        except RecordingError as error:
+            assert str(path) in str(error)
+
+
+@pytest.mark.parametrize("content", [b"", b"COOLREC1", b"SQLite format 3\0" * 9, b"COOLREC1" + b"\xff" * 64])
+def test_recording_foreign_file_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "x-1-0000.cool"
+    path.write_bytes(content)
+    with pytest.raises(RecordingError, match="x-1-0000"):
+        Recording(path)
+    for nothing in (tmp_path / "none", tmp_path / "x.csv"):
+        with pytest.raises(RecordingError):
+            Recording(nothing)
+
+
+FULL = """
+import sys, resource, signal, numpy as np
+from coolctl.edge.recorder import Recorder
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+r = Recorder(sys.argv[1], "run", ["a", "b", "c"], {})
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+for k in range(500): r.append(np.full(3, float(k)))
+print("failed" if r.failed else "not failed")
+r.close()
+"""
+
+
+def test_recording_full_disk_stops_the_recorder_not_the_caller(tmp_path: Path) -> None:
+    assert resource.RLIMIT_FSIZE >= 0
+    done = subprocess.run([sys.executable, "-c", FULL, str(tmp_path)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and done.stdout.strip() == "failed"
+    rows = Recording(tmp_path).read()
+    assert 10 < len(rows) < 500 and (rows[:, 0] == np.arange(len(rows))).all()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a folder that root cannot write needs a file in its place")
+def test_recording_impossible_folder_never_raises(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    recorder = Recorder(tmp_path / "file", "run", NAMES, {})
+    recorder.append(np.zeros(3))
+    assert recorder.failed
+
+
+# -- replay
+
+
+@pytest.fixture(scope="module")
+def recorded(site: Site, policy, tmp_path_factory: pytest.TempPathFactory) -> Path:  # type: ignore[no-untyped-def]
+    """Twenty minutes of a run with a change of grant, recorded as the daemon does."""
+    folder = tmp_path_factory.mktemp("recording")
+    plant = SimPlant(site, from_statistics("CHN_Guiyang").starting("07-15T10"), synthetic())
+    readings = plant.reset(1)
+    controller = Controller(site, policy, "auto")
+    recorder = Recorder(folder, site.name, columns(site), header(site, policy.model_hash, "default", "auto"))
+    for k in range(1200):
+        grant = {600: "bounded", 900: "fallback"}.get(k, "")
+        if grant:
+            controller.grant(grant, "test")
+        controller.store.put_readings(readings, float(k))
+        snap = controller.store.snapshot(float(k))
+        decision = controller.tick_snapshot(snap)
+        recorder.append(pack(snap, IN_PROCESS, grant, decision))
+        readings = plant.step(decision.setpoints, 1.0)
+    recorder.close()
+    assert not recorder.failed
+    return folder
+
+
+def arguments(*words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    replay.add_arguments(parser)
+    return parser.parse_args(words)
+
+
+def test_replay_is_bit_identical_and_fast(recorded: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert replay.main(arguments(str(recorded), "--verify")) == 0
+    out = capsys.readouterr().out
+    assert "bit for bit" in out and out.startswith("1200 ticks")
+
+
+def test_replay_finds_the_first_difference(recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = Recording(recorded)
+    rows = source.read()
+    at = source.columns.index("sp:chwst_sp")
+    rows[700, at] = np.nextafter(rows[700, at], 99.0)
+    changed = Recorder(
+        tmp_path, "run", source.columns, {k: v for k, v in source.header.items() if k not in ("columns", "format_version")}
+    )
+    for row in rows:
+        changed.append(row)
+    changed.close()
+    assert replay.main(arguments(str(tmp_path), "--verify")) == 3
+    assert "tick 701" in capsys.readouterr().out
+
+
+def test_replay_what_if_and_terms(recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    terms = tmp_path / "terms.csv"
+    assert replay.main(arguments(str(recorded), "--model", "default", "--terms", str(terms), "--to", "100")) == 0
+    lines = terms.read_text().splitlines()
+    assert len(lines) == 102 and "ride_through_s" in lines[0] and "planned power" in capsys.readouterr().out
+    assert replay.main(arguments(str(recorded), "--verify", "--model", "default")) == 2
+
+
+def test_replay_of_nothing_is_an_error_with_a_name(tmp_path: Path) -> None:
+    with pytest.raises(CoolctlError, match="no recording"):
+        replay.main(arguments(str(tmp_path), "--verify"))
