@@ -124,7 +124,9 @@ class GatewayCore:
     def _bms_message(self) -> Out:
         self._bms_seq += 1
         wire = {name: round(self._points[name].encode(value), 6) for name, value in self.applied.items()}
-        message = lease.BmsLease(self.nonce, self._bms_seq, self._table.bms_ttl_s, wire, self.now_s)
+        # The second lease never outlives the first: from the controller's last word to the BMS's own control is one TTL.
+        ttl_s = max(min(self._table.bms_ttl_s, self.lease_until_s - self.now_s), 0.0)
+        message = lease.BmsLease(self.nonce, self._bms_seq, ttl_s, wire, self.now_s)
         return Out("bms", lease.encode_bms_lease(message))
 
     def claim(self, raw: bytes, retained: bool) -> list[Out]:

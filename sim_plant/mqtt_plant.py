@@ -159,5 +159,5 @@ class TruthLog:
         t = server.plant.truth
         local = int(t.local)
         self._stream.write(f"{server.plant.t_s:.0f},{local},{t.rack_inlet_c.max():.3f},{server.plant.bms.u.round(3).tolist()}\n")
-        if server.k % 10 == 0:
+        if server.k % 10 == 0 or server.settings.speed == 1.0:
             self._stream.flush()

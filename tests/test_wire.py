@@ -176,7 +176,9 @@ def test_gateway_changed_text_fails_its_checksum(gateway: GatewayCore) -> None:
 
 def test_gateway_lets_go_after_ttl_on_its_own_clock(gateway: GatewayCore) -> None:
     gateway.setpoints(message(gateway), False)
-    assert "bms" in kinds(gateway.tick(114.0))
+    out = gateway.tick(114.0)
+    # The BMS is told no more than what is left: its control begins one TTL after the controller's last word.
+    assert "bms" in kinds(out) and lease.decode_bms_lease(out[1].payload).ttl_s == pytest.approx(1.0)
     assert kinds(gateway.tick(115.1)) == ["gw_tick"] and not gateway.leased
 
 
