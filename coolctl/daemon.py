@@ -13,6 +13,7 @@ import sys
 import time
 
 from coolctl import jit
+from coolctl.control.mode import PUBLISHING
 from coolctl.controller import Controller
 from coolctl.daemon_link import Link
 from coolctl.daemon_state import GrantFile
@@ -67,6 +68,7 @@ class Daemon:
         warm_up(site, policy)
         self.controller = Controller(site, policy, self.grants.mode)
         self.link = Link(site, args.broker)
+        self.link.may_claim = self.grants.mode in PUBLISHING
         self.recorder = self._recorder()
         port = args.metrics_port if args.metrics_port is not None else site.file.metrics.port
         self.metrics = MetricsServer(site.file.metrics.host, port) if port >= 0 else None
@@ -129,6 +131,7 @@ class Daemon:
         grant = self.grants.take(command, time.time())
         if grant:
             self.controller.grant(grant, self.grants.reason)
+            self.link.may_claim = grant in PUBLISHING
         decision = self.controller.tick_snapshot(snap, gateway)
         computed_s = time.monotonic()
         self.link.publish(decision)

@@ -20,7 +20,7 @@ from coolctl.points import Sample, SampleStore, Snapshot
 from coolctl.site import Site
 from coolctl.strict_json import Rejected
 
-CLAIM_EVERY_S = 1.0
+CLAIM_EVERY_S = 0.5
 CONFIRM_S, CONFIRM_GRACE_S = 3.0, 5.0
 CONFIRM_TOLERANCE = 1e-3
 KINDS = ("gw_tick", "ack", "cmd", "clock", "sp", "claim", "decision", "shadow", "proposal", "status")
@@ -50,6 +50,7 @@ class Link:
         self.applied: dict[str, float] = {}
         self._gateway_s = self._ack_s = self._publishing_s = -math.inf
         self._claimed_s = -math.inf
+        self.may_claim = False
         self._pending: list[Sample] = []
         self._command: Command | None = None
         self._clock: tuple[int, float] | None = None
@@ -81,6 +82,7 @@ class Link:
         try:
             if m.topic == self.topics["gw_tick"]:
                 self.gateway, self._gateway_s = lease.decode_gateway_tick(m.payload), math.nan
+                self._claim()
             elif m.topic == self.topics["ack"]:
                 self._take_ack(lease.decode_ack(m.payload))
             elif m.topic == self.topics["cmd"]:
@@ -91,6 +93,13 @@ class Link:
                 self._pending += self.decoder.decode(m.topic, m.payload)
         except Rejected as rejected:
             self._count(rejected.reason)
+
+    def _claim(self) -> None:
+        """Ask for the epoch as soon as the gateway is heard, where the granted mode may lease at all."""
+        now_s = time.monotonic()
+        if self.may_claim and not self.holds_epoch and now_s - self._claimed_s >= CLAIM_EVERY_S:
+            self._claimed_s = now_s
+            self.client.publish(self.topics["claim"], lease.encode_claim(lease.Claim(self.instance, self.nonce)))
 
     def _take_ack(self, ack: lease.Ack) -> None:
         if self.gateway is not None and ack.epoch == self.gateway.epoch and self.gateway.holder == self.instance:
@@ -123,7 +132,7 @@ class Link:
         """A simulated plant has started anew: nothing seen before counts as fresh or as old."""
         self.store.t_seen_s[:] = -math.inf
         self.store.t_source_s[:] = -math.inf
-        self._gateway_s = self._ack_s = self._publishing_s = self._claimed_s = -math.inf
+        self._gateway_s = self._ack_s = self._publishing_s = -math.inf
 
     # -- out
 
@@ -134,10 +143,6 @@ class Link:
 
     def publish(self, decision: Decision) -> None:
         """Lease, decision and shadow of this tick; claims the epoch while it is not held."""
-        publishing = decision.published
-        if publishing and not self.holds_epoch and decision.now_s - self._claimed_s >= CLAIM_EVERY_S:
-            self._claimed_s = decision.now_s
-            self.client.publish(self.topics["claim"], lease.encode_claim(lease.Claim(self.instance, self.nonce)))
         setpoints = decision.setpoints if self.holds_epoch else {}
         # In virtual time the gateway waits for a word on every step; else only the end of publishing is said aloud.
         if setpoints or self._step >= 0 or self._was_publishing:

@@ -21,6 +21,7 @@ F64 = NDArray[np.float64]
 TEMPERATURE_TAU_S = 15.0
 TEMPERATURE_NOISE_K, POWER_NOISE_RATIO = 0.05, 0.005
 RESOLUTION = {"c": 0.01, "w": 100.0, "kgs": 0.01, "ratio": 0.001, "pa": 10.0}
+AISLE_RESOLUTION_PA = 0.1
 NOISY_SUFFIXES = ("c", "w")
 WATER_STATES = {
     "chwst": physics.S_LEAVING,
@@ -39,6 +40,7 @@ class Sensors:
         halls = list(site.halls)
         suffix = [ROLES[p.role].suffix for p in self.points]
         self._resolution = np.array([RESOLUTION.get(s, 0.0) for s in suffix])
+        self._resolution[np.array([p.role == "aisle_dp" for p in self.points])] = AISLE_RESOLUTION_PA
         self._noise_c = np.array([TEMPERATURE_NOISE_K if s == "c" else 0.0 for s in suffix])
         self._noise_w = np.array([POWER_NOISE_RATIO if s == "w" else 0.0 for s in suffix])
         self._low, self._high = site.table.low, site.table.high

@@ -110,14 +110,27 @@ def test_airflow_demand_attacks_at_once_and_releases_slowly(site: Site) -> None:
     tick = Tick(site, None, "fallback")
     demand = AirflowDemand(tick.halls)
     w = np.array([20.0, 15.0, site.pressure_pa, 4e5])
-    sat, inlet = np.array([22.0]), np.array([22.5])
-    low = demand.step(w, sat, inlet, 1.0)[0]
+    sat, inlet, aisle = np.array([22.0]), np.array([22.5]), np.array([np.nan])
+    low = demand.step(w, sat, inlet, aisle, 1.0)[0]
     w[3] = 8e5
-    high = demand.step(w, sat, inlet, 1.0)[0]
+    high = demand.step(w, sat, inlet, aisle, 1.0)[0]
     assert high == pytest.approx(2.0 * low, rel=1e-9)
     w[3] = 4e5
-    after_90_s = [demand.step(w, sat, inlet, 1.0)[0] for _ in range(90)][-1]
+    after_90_s = [demand.step(w, sat, inlet, aisle, 1.0)[0] for _ in range(90)][-1]
     assert after_90_s == pytest.approx(low + (high - low) * np.exp(-1.0), rel=1e-6)
+
+
+def test_airflow_demand_grows_while_the_aisle_has_lost_its_pressure(site: Site) -> None:
+    demand = AirflowDemand(Tick(site, None, "fallback").halls)
+    w = np.array([20.0, 15.0, site.pressure_pa, 4e5])
+    sat, inlet = np.array([22.0]), np.array([22.5])
+    calm = [demand.step(w, sat, inlet, np.array([2.0]), 1.0)[0] for _ in range(60)][-1]
+    short = [demand.step(w, sat, inlet, np.array([-8.0]), 1.0)[0] for _ in range(25)][-1]
+    assert short >= 1.3 * calm
+    most = [demand.step(w, sat, inlet, np.array([-8.0]), 1.0)[0] for _ in range(600)][-1]
+    assert most == pytest.approx(2.0 * calm)
+    released = [demand.step(w, sat, inlet, np.array([2.0]), 1.0)[0] for _ in range(3600)][-1]
+    assert released == pytest.approx(calm)
 
 
 def snapshots(site: Site, rng: np.random.Generator, count: int):  # type: ignore[no-untyped-def]

@@ -41,6 +41,7 @@ class Estimate(NamedTuple):
     sat_c: F64
     fan_speed: F64
     valve: F64
+    aisle_dp_pa: F64
     dewpoint_c: float
     hottest_c: float
     quorum: bool
@@ -66,6 +67,7 @@ class Estimator:
         self._sat = [table.one("sat", hall) for hall in names]
         self._fan = [table.one("crah_fan_speed", hall) for hall in names]
         self._valve = [table.one("valve", hall) for hall in names]
+        self._aisle = [table.one("aisle_dp", hall) for hall in names]
         self._dewpoints = table.by_role("room_dewpoint")
         power = [table.by_role(role) for role in POWER_ROLES]
         self._power = np.concatenate(power) if all(len(p) for p in power) else np.zeros(0, dtype=np.int64)
@@ -101,6 +103,7 @@ class Estimator:
             _pick(value, self._sat),
             _pick(value, self._fan),
             _pick(value, self._valve),
+            _pick(value, self._aisle),
             float(known.max()) if len(known) else float("nan"),
             float(hottest.max()) if len(hottest) else float("nan"),
             quorum,

@@ -1,7 +1,8 @@
 """Airflow feed-forward: CRAH fans follow IT power, not the temperature that rises after it.
 
 A 60 % load step is over in 2 s; feedback on rack inlets overshoots by 2–4 K, feed-forward within 15 s by 0.6 K. The
-attack is immediate, the release slow: heat stored in heat sinks keeps coming for a minute after the load has gone.
+attack is immediate, the release slow: heat stored in heat sinks keeps coming for a minute after the load has gone. Where the cold aisle is seen to lose its over-pressure nonetheless (a CRAH down, containment open), the demand
+grows until it is back.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ F64 = NDArray[np.float64]
 
 RELEASE_TAU_S = 90.0
 UNKNOWN_INLET_C = 25.0
+AISLE_TAU_S = 4.0
+AISLE_SHORT_PA = -0.5
+SHORT_RISE_PER_S, SHORT_RELEASE_PER_S, SHORT_MAX = 0.02, 0.0005, 2.0
 
 
 class AirflowDemand:
@@ -26,8 +30,9 @@ class AirflowDemand:
     def __init__(self, halls: F64):
         self._halls = [HallParams(*row.tolist()) for row in halls]
         self.held_speed = np.full(len(halls), np.nan)
+        self._aisle_pa, self._short = np.zeros(len(halls)), np.ones(len(halls))
 
-    def step(self, w: F64, sat_c: F64, inlet_mean_c: F64, dt_s: float) -> F64:
+    def step(self, w: F64, sat_c: F64, inlet_mean_c: F64, aisle_dp_pa: F64, dt_s: float) -> F64:
         """Speed [ratio] for an airflow ratio of one, after the slow release; the caller multiplies its margin."""
         pressure_pa = w[W_PRESSURE] if w[W_PRESSURE] == w[W_PRESSURE] else PRESSURE_SEA_PA
         for h, hall in enumerate(self._halls):
@@ -38,4 +43,12 @@ class AirflowDemand:
             if held == held and now < held:
                 now = first_order(held, now, RELEASE_TAU_S, dt_s)
             self.held_speed[h] = now
-        return self.held_speed.copy()
+            self._follow_aisle(h, aisle_dp_pa[h], dt_s)
+        return self.held_speed * self._short
+
+    def _follow_aisle(self, h: int, seen_pa: float, dt_s: float) -> None:
+        """The factor by which measured over-pressure says that the fans deliver less than they should."""
+        if seen_pa == seen_pa:
+            self._aisle_pa[h] = first_order(self._aisle_pa[h], seen_pa, AISLE_TAU_S, dt_s)
+            rate = SHORT_RISE_PER_S if self._aisle_pa[h] < AISLE_SHORT_PA else -SHORT_RELEASE_PER_S
+            self._short[h] = min(max(self._short[h] + rate * dt_s, 1.0), SHORT_MAX)

@@ -31,6 +31,7 @@ class Evidence(NamedTuple):
     policy_ok: bool
     model_ok: bool
     overrun: bool
+    heard: bool = True
 
 
 class ModeMachine:
@@ -76,6 +77,8 @@ class ModeMachine:
         if e.hand:
             self.clean_s = 0.0
             return "release", "the plant is in hand at the BMS"
+        if not e.heard:
+            return "release", "no telemetry heard yet"
         if e.gateway_age_s > GATEWAY_LOST_S:
             self.clean_s = 0.0
             return "release", "the gateway has been silent for 15 s"

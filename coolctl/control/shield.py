@@ -77,6 +77,7 @@ class Shield:
         count = len(halls)
         self.lo, self.hi = limit_vectors(lim, count, p)
         self.down, self.up = rate_vectors(rates, count)
+        self._is_fan = np.isin(np.arange(U_HALL + 2 * count), np.arange(U_HALL + 1, U_HALL + 2 * count, 2))
         self.warm_sign = np.array(PLANT_WARM_SIGN + (1.0, -1.0) * count)
         k, ratio = authority
         dp_band = ratio * lim.chw_dp_sp_max_pa * 4.0
@@ -105,10 +106,12 @@ class Shield:
         self._machines(u, c, bits)
         self._coil(u, c, bits)
         if c.emergency:
+            self._set(u, np.where(self._is_fan, self.hi, u), bits, "emergency")
             colder = np.where(self.warm_sign > 0.0, np.minimum(u, last), np.maximum(u, last))
             self._set(u, colder, bits, "emergency")
         self._evidence(u, c, bits)
         self._slew(u, c, bits, dt_s)
+        self._remaining(u, c, bits)
         # Nothing that is not a number may leave here or be remembered, whatever came in.
         self._set(u, np.where(np.isfinite(u), u, last), bits, "not_a_number")
         self._note_changes(u, c.est.now_s)
@@ -193,7 +196,7 @@ class Shield:
         return bool(fits and self._out[O_UNMET] <= 0.0 and self._out[O_CHWST] <= trial[U_CHWST] + 0.3)
 
     def _machines(self, u: F64, c: Context, bits: NDArray[np.int64]) -> None:
-        """Counts: whole, available, dwelling; none stopped unless the rest carries 105 % and ride-through holds."""
+        """Counts: whole, available, dwelling, and one more where the running ones do not hold their water."""
         assert self.last is not None
         last, now_s = self.last, c.est.now_s
         u[[U_CHILLERS, U_CELLS, U_ECONOMIZER]] = np.round(u[[U_CHILLERS, U_CELLS, U_ECONOMIZER]])
@@ -203,13 +206,17 @@ class Shield:
         struggling = chwst > last[U_CHWST] + WARM_CHWST_K and now_s - self._started_s > self._dwell.chiller_between_starts_s
         if struggling and not self.carries(last, c.est.w, held, last[U_ECONOMIZER], 1.0):
             self._floor(u, bits, U_CHILLERS, min(held + 1.0, c.available), "capacity")
-        economizer_off = u[U_ECONOMIZER] < last[U_ECONOMIZER]
-        if u[U_CHILLERS] < held or economizer_off:
+        self._dwelling(u, c, bits, held)
+
+    def _remaining(self, u: F64, c: Context, bits: NDArray[np.int64]) -> None:
+        """Nothing that makes cold is stopped unless the rest, at what is published, carries 105 % and the loop rides."""
+        assert self.last is not None
+        held, economizer = min(self.last[U_CHILLERS], c.available), self.last[U_ECONOMIZER]
+        if u[U_CHILLERS] < held or u[U_ECONOMIZER] < economizer:
             rest_ok = self.carries(u, c.est.w, u[U_CHILLERS], u[U_ECONOMIZER], self._lim.remaining_capacity_ratio)
             if not (rest_ok and c.ride_through_s >= self._required_s and c.est.quorum):
                 self._floor(u, bits, U_CHILLERS, held, "remaining_capacity")
-                self._floor(u, bits, U_ECONOMIZER, last[U_ECONOMIZER], "remaining_capacity")
-        self._dwelling(u, c, bits, held)
+                self._floor(u, bits, U_ECONOMIZER, economizer, "remaining_capacity")
 
     def _dwelling(self, u: F64, c: Context, bits: NDArray[np.int64], held: float) -> None:
         assert self.last is not None

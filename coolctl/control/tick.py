@@ -94,6 +94,7 @@ class Tick:
         self._over_ticks, self._no_cooling_s = 0, 0.0
         self._peak_w = PEAK_START_RATIO * self._it_nom_w
         self._mode_before = ""
+        self._heard = False
         self.conditions = np.zeros(0)
 
     def step(self, snap: Snapshot, gateway: GatewayView = IN_PROCESS) -> Decision:
@@ -104,9 +105,10 @@ class Tick:
         self._seq += 1
         est = self._estimator.assess(snap)
         self.conditions = est.w
+        self._hear(est)
         forgotten = self._peak_w + (est.w[W_HALL:] - self._peak_w) * (dt_s / PEAK_TAU_S)
         self._peak_w = np.maximum(est.w[W_HALL:], forgotten)
-        demand = self._demand.step(est.w, est.sat_c, est.inlet_mean_c, dt_s)
+        demand = self._demand.step(est.w, est.sat_c, est.inlet_mean_c, est.aisle_dp_pa, dt_s)
         baseline_u = self.baseline.step(est, demand, dt_s)
         actual_u = self._actual(est, baseline_u)
         model_w = self._follow_model(est, actual_u, dt_s)
@@ -129,6 +131,12 @@ class Tick:
             self.site, snap.now_s, self._seq, mode, self.modes.granted, reason, u, wish, u_policy, baseline_u, bits,
             terms, plan.source if plan else "no plan yet", policy_fault,
         )  # fmt: skip
+
+    def _hear(self, est: Estimate) -> None:
+        """Until racks and IT power have been heard once, nothing is published; what was assumed is then forgotten."""
+        if not self._heard and est.quorum and not any(s.startswith("it_power") for s in est.substituted):
+            self._heard = True
+            self._demand.held_speed[:] = np.nan
 
     def _actual(self, est: Estimate, fallback: F64) -> F64:
         """The setpoint vector that describes the plant as measured; last published or baseline where it is silent."""
@@ -217,7 +225,7 @@ class Tick:
         evidence = modes.Evidence(
             gateway.hand or est.plant["hand"] > 0.5, gateway.age_s, gateway.confirmed, est.quorum,
             self._over_ticks >= OVER_ALARM_TICKS, self._no_cooling_s >= NO_COOLING_S, not policy_fault,
-            self.policy is not None, gateway.overrun,
+            self.policy is not None, gateway.overrun, self._heard,
         )  # fmt: skip
         return self.modes.step(evidence, est.now_s, dt_s)
 
