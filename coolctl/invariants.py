@@ -303,16 +303,16 @@ CHECKS: tuple[tuple[str, str, Check], ...] = (
 )
 
 NOT_PER_TICK = {
-    "I-06": "the gateway refuses leases older than five ticks: tests/test_gateway.py",
+    "I-06": "the gateway refuses leases older than five ticks: tests/test_wire.py",
     "I-18": "quarantine of sensors is not in this release",
     "I-23": "threads and file descriptors: belongs to the soak test, not in this release",
     "I-24": "memory: belongs to the soak test, not in this release",
-    "I-25": "the client sends at once or not at all: tests/hil/test_transport.py",
-    "I-26": "one publisher an epoch: tests/test_gateway.py",
+    "I-25": "the client sends at once or not at all: tests/hil/test_loop.py",
+    "I-26": "one publisher an epoch: tests/test_wire.py",
     "I-27": "write rates: one lease a tick by construction; machine-level writes are the plant's",
     "I-28": "events of a recording: tests/test_recording.py",
     "I-32": "estimate against sensors: not in this release",
-    "I-33": "bit-identical replay: tests/test_replay.py",
+    "I-33": "bit-identical replay: tests/test_recording.py",
     "I-34": "alarms: not in this release",
     "I-35": "no secrets in journal or metrics: check-config redacts, tests/test_cli.py",
     "I-36": "liveness while ready: tests/hil/test_loop.py",
