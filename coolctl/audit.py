@@ -58,7 +58,9 @@ class Audit:
             seq=d.seq,
             mode=d.mode,
             granted=d.granted,
-            published=dict(zip(names, d.u.tolist(), strict=True)) if d.published else {},
+            published={n: v for n, v, ours in zip(names, d.u.tolist(), site.accepted, strict=True) if ours}
+            if d.published
+            else {},
             gateway_limits=self._limits,
             rates_per_s=self._rates,
             baseline=dict(zip(names, d.u_baseline.tolist(), strict=True)),
@@ -95,7 +97,8 @@ class Audit:
 
     def _carries(self, d: Decision) -> bool | None:
         """Whether what is left running carries 105 %; only asked when fewer chillers are set than before."""
-        if self._before is None or not d.u[U_CHILLERS] < self._before[U_CHILLERS]:
+        ours = self.site.accepted[U_CHILLERS]
+        if self._before is None or not ours or not d.u[U_CHILLERS] < self._before[U_CHILLERS]:
             return None
         w = self._tick.conditions
         ratio = self.site.file.limits.remaining_capacity_ratio

@@ -1,8 +1,9 @@
 """The plant's own building management system: its setpoints, staging and take-over, always running.
 
 Own setpoints are those of the good-practice baseline: fixed temperatures, fans with demand, staging on load, a
-non-integrated economizer. A lease from outside moves setpoints; when it ends the BMS ramps back to its own from where
-the plant is, raising cooling first, and never drops a running machine at the moment of take-over.
+non-integrated economizer; where the site's `[plant.rules]` say something else, that. A lease from outside moves the
+setpoints that the plant accepts; when it ends the BMS ramps back to its own from where the plant is, raising cooling
+first, and never drops a running machine at the moment of take-over.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from coolctl.points import (
     U_HALL,
     u_size,
 )
+from coolctl.site import Site
 
 F64 = NDArray[np.float64]
 
@@ -43,6 +45,7 @@ class PlantView(NamedTuple):
 
     t_s: float
     chwst_c: float
+    chwrt_c: float
     plr: float
     running: float
     available: float
@@ -54,14 +57,23 @@ class PlantView(NamedTuple):
 class Bms:
     """Holds the effective setpoints; `step` moves them and says whether a lease is being followed."""
 
-    def __init__(self, halls: int, chillers: int, cells: int, has_economizer: bool):
-        self.halls, self.chillers, self.cells, self.has_economizer = halls, chillers, cells, has_economizer
+    def __init__(self, site: Site):
+        f, halls = site.file, len(site.halls)
+        self.halls, self.chillers, self.cells = halls, f.chillers.count, f.towers.cells
+        self.has_economizer = site.economizer is not None
+        self._rules = [f.plant.rule_for(name.split(".")[-1]) for name in site.u_names]
+        self._duty = f.chillers.count - f.chillers.redundant
+        self._stages, self._switches = not site.accepted[U_CHILLERS], not site.accepted[U_ECONOMIZER]
+        chillers, cells = self.chillers, self.cells
         self.u = np.zeros(u_size(halls))
         self.own = np.zeros(u_size(halls))
         self.own[U_CHWST], self.own[U_CHW_DP], self.own[U_CWST] = OWN_CHWST_C, OWN_DP_PA, OWN_CWST_C
         self.own[U_CHILLERS], self.own[U_CELLS], self.own[U_CW_FLOW] = min(2, chillers), min(2, cells), 1.0
         self.own[U_HALL::2] = OWN_SAT_C
         self.own[U_HALL + 1 :: 2] = 0.8
+        for k, rule in enumerate(self._rules):
+            if rule is not None and rule.rule == "fixed" and rule.value is not None:
+                self.own[k] = rule.value
         self.u[:] = self.own
         self.local = True
         self.local_since_s = -np.inf
@@ -78,6 +90,7 @@ class Bms:
             self.own[U_ECONOMIZER] = self.u[U_ECONOMIZER]
         self.local = leased is None
         self._stage(view, dt_s)
+        self._follow_rules(view)
         self._failsafe(view, dt_s)
         target = self.own if leased is None else np.where(np.isnan(leased), self.own, leased)
         if leased is None:
@@ -95,21 +108,45 @@ class Bms:
         limits[U_HALL::2] = RAMP_TEMPERATURE_K * dt_s
         self.u += np.clip(target - self.u, -limits, limits)
 
+    def _thresholds(self) -> tuple[float, float, float]:
+        """Part-load ratios for one chiller more and one less, and how long they must hold [s]."""
+        rule = self._rules[U_CHILLERS]
+        if rule is None or rule.up is None or rule.down is None:
+            return STAGE_UP_PLR, STAGE_DOWN_PLR, STAGE_S
+        return rule.up, rule.down, STAGE_S if rule.dwell_s is None else rule.dwell_s
+
+    def _follow_rules(self, view: PlantView) -> None:
+        """Own setpoints where the site file names another rule than the good practice above."""
+        own, units = self.own, self.u[U_CHILLERS]
+        if self.u[U_ECONOMIZER] > 0.5:
+            units = max(units, self._duty)
+        for k, rule in enumerate(self._rules):
+            if rule is None:
+                continue
+            value = np.nan if rule.value is None else rule.value  # the site check wants it where it is needed
+            if rule.rule == "fixed":
+                own[k] = value
+            elif rule.rule == "approach":
+                own[k] = view.oawb_c + value
+            elif rule.rule == "per_chiller":
+                own[k] = min(max(units, 1.0), self.cells) if k == U_CELLS else 1.0
+
     def _stage(self, view: PlantView, dt_s: float) -> None:
         """The BMS's own counts, by its own timers; kept up to date under a lease, so that take-over is smooth."""
-        own = self.own
+        own, at_work = self.own, self.local or self._stages
+        up, down, stage_s = self._thresholds()
         own[U_HALL + 1 :: 2] = np.clip(view.fan_for_own, FAN_MIN_RATIO, 1.0)
         settled = view.t_s - self.local_since_s > TAKEOVER_HOLD_S
         n = own[U_CHILLERS]
-        self._up_s = self._up_s + dt_s if view.plr > STAGE_UP_PLR and self.local else 0.0
+        self._up_s = self._up_s + dt_s if view.plr > up and at_work else 0.0
         smaller = view.plr * n / (n - 1.0) if n > 1 else np.inf
-        self._down_s = self._down_s + dt_s if smaller < STAGE_DOWN_PLR and self.local and settled else 0.0
+        self._down_s = self._down_s + dt_s if smaller < down and at_work and settled else 0.0
         if own[U_ECONOMIZER] < 0.5:
             if n < 1:
                 own[U_CHILLERS] = 1.0
-            elif self._up_s >= STAGE_S:
+            elif self._up_s >= stage_s:
                 own[U_CHILLERS], self._up_s = min(n + 1.0, self.chillers), 0.0
-            elif self._down_s >= STAGE_S:
+            elif self._down_s >= stage_s:
                 own[U_CHILLERS], self._down_s = n - 1.0, 0.0
         self._economizer(view, dt_s)
         own[U_CELLS] = min(max(2.0, own[U_CHILLERS]), self.cells)
@@ -117,17 +154,38 @@ class Bms:
         own[U_CWST] = OWN_CHWST_C - 3.0 if own[U_ECONOMIZER] > 0.5 else OWN_CWST_C
 
     def _economizer(self, view: PlantView, dt_s: float) -> None:
-        """Non-integrated: the plates carry the load alone or not at all."""
+        rule = self._rules[U_ECONOMIZER]
+        if rule is not None and rule.rule == "integrated":
+            self._integrated(view, dt_s)
+        elif rule is None or rule.rule == "non_integrated":
+            self._non_integrated(view, dt_s)
+
+    def _integrated(self, view: PlantView, dt_s: float) -> None:
+        """The plates help whenever the tower makes water colder than what comes back."""
         own = self.own
+        useful = view.oawb_c + ECONOMIZER_APPROACH_K < view.chwrt_c
+        self._econ_on_s = self._econ_on_s + dt_s if useful and self.has_economizer else 0.0
+        self._econ_off_s = self._econ_off_s + dt_s if not useful else 0.0
+        if self._econ_on_s >= ECONOMIZER_ON_S:
+            own[U_ECONOMIZER] = 1.0
+        elif self._econ_off_s >= ECONOMIZER_OFF_S:
+            own[U_ECONOMIZER] = 0.0
+
+    def _non_integrated(self, view: PlantView, dt_s: float) -> None:
+        """The plates carry the load alone or not at all."""
+        own = self.own
+        if self._switches and not self.local:
+            own[U_CHILLERS] = self.u[U_CHILLERS]
+        at_work = self.local or self._switches
         self._retry_s = max(self._retry_s - dt_s, 0.0)
         cold = view.oawb_c <= own[U_CHWST] - ECONOMIZER_APPROACH_K and self._retry_s <= 0.0
         self._econ_on_s = self._econ_on_s + dt_s if cold and self.has_economizer else 0.0
         on = own[U_ECONOMIZER] > 0.5
-        lost = on and self.local and own[U_CHILLERS] < 0.5 and view.chwst_c > own[U_CHWST] + 1.0
+        lost = on and at_work and own[U_CHILLERS] < 0.5 and view.chwst_c > own[U_CHWST] + 1.0
         self._econ_off_s = self._econ_off_s + dt_s if lost else 0.0
-        both = on and self.local and own[U_CHILLERS] > 0.5
+        both = on and at_work and own[U_CHILLERS] > 0.5
         self._changeover_s = self._changeover_s + dt_s if both else 0.0
-        if not on and self._econ_on_s >= ECONOMIZER_ON_S and self.local:
+        if not on and self._econ_on_s >= ECONOMIZER_ON_S and at_work:
             own[U_ECONOMIZER], self._econ_on_s = 1.0, 0.0
         elif both and (view.economizer_holds or self._changeover_s >= CHANGEOVER_S):
             own[U_CHILLERS] = 0.0

@@ -91,7 +91,7 @@ class SimPlant:
         self.rng = np.random.default_rng(seed)
         halls = len(self._rows)
         self.t_s = -float(SETTLE_S)
-        self.bms = Bms(halls, f.chillers.count, f.towers.cells, self.site.economizer is not None)
+        self.bms = Bms(self.site)
         self.sensors = Sensors(self.site, self._starts)
         self._x = _initial_halls(self._rows, self.load.at(0.0))
         self._s = np.array([12.0, 12.0, 20.0, 20.0, 12.0, 22.0, 0.5, 0.4, 140e3, 1.0, 0.0, 26.0])
@@ -162,6 +162,7 @@ class SimPlant:
         return PlantView(
             self.t_s,
             s[physics.S_LEAVING],
+            s[physics.S_RETURN2],
             out[physics.P_CHILLER_HEAT] / capacity if capacity > 0.0 else 0.0,
             out[physics.P_RUNNING],
             out[physics.P_AVAILABLE],

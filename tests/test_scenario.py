@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from conftest import SITE
 
 from coolctl.control.policy import OUTPUTS
 from coolctl.controller import RuleController
 from coolctl.savings.evaluate import evaluate
 from coolctl.savings.ledger import Account, service_faults
-from coolctl.site import Site
+from coolctl.site import Site, load_site
 from sim_plant import faults
 from sim_plant.load import constant, synthetic
 from sim_plant.plant import SimPlant
@@ -44,6 +45,33 @@ def test_two_halls_without_economizer(loop, two_halls: Site, policy) -> None:  #
     assert run.decision.mode == "auto"
     clean(run)
     assert run.hottest_c <= 26.3
+
+
+OWN_PLANT = """accepts = ["chwst_sp", "cwst_sp", "sat_sp", "fan_speed_sp"]
+
+[plant.rules]
+chw_dp = {rule = "fixed", value = 120e3}
+chiller_staging = {rule = "load_ratio", up = 0.85, down = 0.7, dwell_s = 600}
+tower_cells_on = {rule = "per_chiller"}
+cw_pumps = {rule = "per_chiller"}
+economizer = {rule = "integrated"}
+"""
+
+
+@pytest.mark.parametrize("start", ["01-15T06", "04-20T12", "07-15T12"])
+def test_plant_that_keeps_its_machines_is_modelled_as_it_is(loop, edited_site, policy, start: str) -> None:  # type: ignore[no-untyped-def]
+    text = SITE.read_text()
+    accepts = text[text.index("accepts = [") : text.index("[weather]")]
+    own = load_site(edited_site((accepts, OWN_PLANT + "\n")))
+    run = loop(own, policy, start=start, load=constant(0.7)).run(4000)
+    assert run.decision.mode == "auto" and run.decision.policy_used
+    clean(run)
+    assert run.hottest_c <= 26.0
+    assert set(run.decision.setpoints) == {"chwst_sp", "cwst_sp", "hall1.sat_sp", "hall1.fan_speed_sp"}
+    # What the model believes of the setpoints that are not its own is what the plant does.
+    seen = dict(zip(own.u_names, np.round(run.decision.u - run.plant.bms.u, 3).tolist(), strict=True))
+    assert abs(seen["chw_dp_sp"]) < 3e3
+    assert [seen[n] for n in ("chillers_on_sp", "tower_cells_on_sp", "cw_flow_sp", "economizer_on_sp")] == [0.0] * 4
 
 
 class Fixed:

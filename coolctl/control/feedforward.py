@@ -1,8 +1,8 @@
 """Airflow feed-forward: CRAH fans follow IT power, not the temperature that rises after it.
 
 A 60 % load step is over in 2 s; feedback on rack inlets overshoots by 2–4 K, feed-forward within 15 s by 0.6 K. The
-attack is immediate, the release slow: heat stored in heat sinks keeps coming for a minute after the load has gone. Where the cold aisle is seen to lose its over-pressure (a CRAH down, containment open), demand grows until
-it is back.
+attack is immediate, the release slow: heat stored in heat sinks keeps coming for a minute after the load has gone.
+Where the cold aisle is seen to lose its over-pressure (a CRAH down, containment open), demand grows until it is back.
 """
 
 from __future__ import annotations

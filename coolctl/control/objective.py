@@ -59,9 +59,12 @@ class Limits(NamedTuple):
 
 @kernel
 def complete(
-    z: F64, chillers: float, economizer: float, w: F64, halls: F64, p: PlantParams, lim: Limits, u: F64, out: F64
+    z: F64, chillers: float, economizer: float, held: F64, w: F64, halls: F64, p: PlantParams, lim: Limits, u: F64, out: F64
 ) -> None:
-    """Full setpoint vector `u` from the free variables `z` and the machines; leaves `evaluate_plant`'s `out` behind."""
+    """Full setpoint vector `u` from the free variables `z` and the machines; leaves `evaluate_plant`'s `out` behind.
+
+    `held` has the value of each setpoint that the plant keeps for itself, NaN where it is free.
+    """
     u[U_CHWST] = z[Z_CHWST]
     u[U_CWST] = z[Z_CWST]
     u[U_CW_FLOW] = z[Z_CW_FLOW]
@@ -77,7 +80,12 @@ def complete(
         u[U_HALL + 2 * h] = sat_c
         u[U_HALL + 2 * h + 1] = clamp(speed, max(lim.fan_speed_min, hall.fan_speed_min_ratio), 1.0)
     u[U_CHW_DP] = lim.chw_dp_max_pa
+    for k in range(u.shape[0]):
+        if held[k] == held[k]:
+            u[k] = held[k]
     evaluate_plant(u, w, halls, p, out)
+    if held[U_CHW_DP] == held[U_CHW_DP]:
+        return
     widest = out[O_VALVE] / VALVE_MARK
     u[U_CHW_DP] = clamp(lim.chw_dp_max_pa * widest * widest, lim.chw_dp_min_pa, lim.chw_dp_max_pa)
     evaluate_plant(u, w, halls, p, out)
@@ -111,9 +119,9 @@ def penalty_w(u: F64, halls: F64, p: PlantParams, lim: Limits, out: F64) -> floa
 
 @kernel
 def cost_w(
-    z: F64, chillers: float, economizer: float, w: F64, halls: F64, p: PlantParams, lim: Limits, u: F64, out: F64
+    z: F64, chillers: float, economizer: float, held: F64, w: F64, halls: F64, p: PlantParams, lim: Limits, u: F64, out: F64
 ) -> float:
     """Cooling power plus penalties [W] of the free variables; fills `u` and `out`. Infinite when not computable."""
-    complete(z, chillers, economizer, w, halls, p, lim, u, out)
+    complete(z, chillers, economizer, held, w, halls, p, lim, u, out)
     total = out[O_COOLING] + penalty_w(u, halls, p, lim, out)
     return total if total == total else np.inf

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coolctl.control.objective import PENALTY_W, Limits, cost_w, penalty_w
+from coolctl.control.plant_rules import PlantRules
 from coolctl.control.refine import AIRFLOW_MAX, descend, free_variables
 from coolctl.points import U_CHILLERS, U_CHW_DP, U_CHWST, U_ECONOMIZER, U_HALL, u_size
 from coolctl.site_schema import LimitsTable
@@ -67,9 +68,9 @@ class Plan(NamedTuple):
 class Planner:
     """Holds the running optimisation; `step` does one slice and returns the newest complete plan, if any."""
 
-    def __init__(self, halls: F64, p: PlantParams, lim: LimitsTable, period_s: float, required_s: float):
+    def __init__(self, halls: F64, p: PlantParams, lim: LimitsTable, rules: PlantRules, period_s: float, required_s: float):
         self._halls, self._p, self._lim, self._period_s = halls, p, lim, period_s
-        self._required_s = required_s
+        self._required_s, self._rules = required_s, rules
         self._hall_params = [HallParams(*row.tolist()) for row in halls]
         count = len(halls)
         plant_lo = [lim.chwst_sp_min_c, lim.cwst_sp_min_c, lim.cw_flow_sp_min_ratio]
@@ -78,6 +79,7 @@ class Planner:
         self.hi = np.array(plant_hi + [lim.sat_sp_max_c, AIRFLOW_MAX] * count)
         self._u, self._out = np.zeros(u_size(count)), np.zeros(len(OUTPUTS))
         self._scratch = np.zeros(2 * count)
+        self._now_u = np.zeros(u_size(count))
         self.plan: Plan | None = None
         self.chwst_cap_c = lim.chwst_sp_max_c
         self.cap_name = "ride_through"
@@ -98,11 +100,15 @@ class Planner:
         return not 0.0 <= age_s < self._period_s or (moved and age_s >= EVENT_MIN_S)
 
     def step(
-        self, w: F64, lim: Limits, policy: Proposal | None, baseline_u: F64, current: Proposal, available: float,
+        self, w: F64, lim: Limits, policy: Proposal | None, baseline_u: F64, now_u: F64, available: float,
         now_s: float, peak_w: F64,
     ) -> Plan | None:  # fmt: skip
-        """One slice of work under conditions `w`; `current` is what is set and running now, `peak_w` the load of each
+        """One slice of work under conditions `w`; `now_u` is what is set and running now, `peak_w` the load of each
         hall [W] that may be back at any moment."""
+        self._now_u = now_u
+        z = np.empty(len(self.lo))
+        free_variables(now_u, w, self._halls, z)
+        current = Proposal(z, min(now_u[U_CHILLERS], available), now_u[U_ECONOMIZER])
         if self._queue:
             self._try(self._queue.pop(0), w, lim)
             if not self._queue:
@@ -123,6 +129,8 @@ class Planner:
         machines = [(n, e), (n + 1.0, e), (n - 1.0, e), (n, 1.0 - e), (0.0, 1.0)]
         if policy:
             machines.insert(1, (policy.chillers, policy.economizer))
+        keeps = (self._rules.keeps_chillers, self._rules.keeps_economizer)
+        machines = [(k, f) for k, f in machines if (k == n or not keeps[0]) and (f == e or not keeps[1])]
         valid: list[tuple[float, float]] = []
         for k, f in machines:
             possible = 0.0 <= k <= available and (k > 0.5 or f > 0.5) and (f < 0.5 or self._p.economizer.present > 0.5)
@@ -135,7 +143,13 @@ class Planner:
 
     def _cost(self, proposal: Proposal, w: F64, lim: Limits) -> float:
         z = np.minimum(np.maximum(proposal.z, self.lo), self._upper())
-        return float(cost_w(z, proposal.chillers, proposal.economizer, w, self._halls, self._p, lim, self._u, self._out))
+        return self._complete(proposal._replace(z=z), w, lim)
+
+    def _complete(self, proposal: Proposal, w: F64, lim: Limits) -> float:
+        """Cost [W] of a candidate; leaves its setpoint vector in `_u`."""
+        n, e = proposal.chillers, proposal.economizer
+        held = self._rules.expected(self._now_u, w, n, e)
+        return float(cost_w(proposal.z, n, e, held, w, self._halls, self._p, lim, self._u, self._out))
 
     def _upper(self) -> F64:
         hi = self.hi.copy()
@@ -143,8 +157,10 @@ class Planner:
         return hi
 
     def _try(self, candidate: Proposal, w: F64, lim: Limits) -> None:
+        n, e = candidate.chillers, candidate.economizer
+        held = self._rules.expected(self._now_u, w, n, e)
         cost = descend(
-            candidate.z, candidate.chillers, candidate.economizer, w, self._halls, self._p, lim, self.lo,
+            candidate.z, n, e, held, w, self._halls, self._p, lim, self.lo,
             self._upper(), SWEEPS, SHRINK, self._u, self._out,
         )  # fmt: skip
         self._found.append((float(cost), candidate))
@@ -167,7 +183,7 @@ class Planner:
             best = (baseline_cost, Proposal(z, baseline_u[U_CHILLERS], baseline_u[U_ECONOMIZER]))
             source = "rule baseline is cheaper in the model"
         chosen = best[1]
-        cost_w(chosen.z, chosen.chillers, chosen.economizer, w, self._halls, self._p, lim, self._u, self._out)
+        self._complete(chosen, w, lim)
         self.plan = Plan(
             self._u.copy(), chosen.z.copy(), chosen.chillers, chosen.economizer, best[0], self._policy_cost_w,
             baseline_cost, source,

@@ -25,7 +25,7 @@ START_APPROACHES_K = (2.0, 4.5, 8.0)
 
 @kernel
 def descend(
-    z: F64, chillers: float, economizer: float, w: F64, halls: F64, p: PlantParams, lim: Limits,
+    z: F64, chillers: float, economizer: float, held: F64, w: F64, halls: F64, p: PlantParams, lim: Limits,
     lo: F64, hi: F64, sweeps: int, shrink: float, u: F64, out: F64,
 ) -> float:  # fmt: skip
     """Improve `z` in place by `sweeps` compass sweeps; returns its cost [W]. `u` and `out` are scratch."""
@@ -40,7 +40,7 @@ def descend(
     for i in range(n):
         step[i] *= shrink
         z[i] = clamp(z[i], lo[i], hi[i])
-    best = cost_w(z, chillers, economizer, w, halls, p, lim, u, out)
+    best = cost_w(z, chillers, economizer, held, w, halls, p, lim, u, out)
     for _ in range(sweeps):
         improved = False
         for i in range(n):
@@ -49,7 +49,7 @@ def descend(
                 z[i] = clamp(old + sign * step[i], lo[i], hi[i])
                 if z[i] == old:
                     continue
-                trial = cost_w(z, chillers, economizer, w, halls, p, lim, u, out)
+                trial = cost_w(z, chillers, economizer, held, w, halls, p, lim, u, out)
                 if trial < best - 1e-6:
                     best = trial
                     improved = True
@@ -77,16 +77,16 @@ def free_variables(u: F64, w: F64, halls: F64, z: F64) -> None:
 
 @kernel
 def best_for_machines(
-    z: F64, chillers: float, economizer: float, w: F64, halls: F64, p: PlantParams, lim: Limits,
+    z: F64, chillers: float, economizer: float, held: F64, w: F64, halls: F64, p: PlantParams, lim: Limits,
     lo: F64, hi: F64, sweeps: int, u: F64, out: F64,
 ) -> float:  # fmt: skip
     """Best setpoints for given machines over several valleys of condenser water, left in `z`; returns the cost [W]."""
     best_z = z.copy()
-    best = descend(best_z, chillers, economizer, w, halls, p, lim, lo, hi, sweeps, 1.0, u, out)
+    best = descend(best_z, chillers, economizer, held, w, halls, p, lim, lo, hi, sweeps, 1.0, u, out)
     for approach_k in START_APPROACHES_K:
         trial_z = z.copy()
         trial_z[Z_CWST] = w[W_OAWB] + approach_k
-        trial = descend(trial_z, chillers, economizer, w, halls, p, lim, lo, hi, sweeps, 1.0, u, out)
+        trial = descend(trial_z, chillers, economizer, held, w, halls, p, lim, lo, hi, sweeps, 1.0, u, out)
         if trial < best:
             best = trial
             best_z[:] = trial_z
@@ -101,6 +101,7 @@ def joint_optimum(
 ) -> tuple[float, float, float]:  # fmt: skip
     """Best setpoints over all machine choices, left in `z`; returns cost [W], chillers and economizer. The expert."""
     start = z.copy()
+    free = np.full(U_HALL + 2 * halls.shape[0], np.nan)  # the expert may set everything
     best = np.inf
     best_chillers = chillers_max
     best_economizer = 0.0
@@ -109,11 +110,11 @@ def joint_optimum(
             if chillers == 0 and economizer == 0:
                 continue
             trial_z = start.copy()
-            trial = best_for_machines(trial_z, float(chillers), float(economizer), w, halls, p, lim, lo, hi, sweeps, u, out)
+            trial = best_for_machines(trial_z, float(chillers), float(economizer), free, w, halls, p, lim, lo, hi, sweeps, u, out)
             if trial < best:
                 best = trial
                 best_chillers = float(chillers)
                 best_economizer = float(economizer)
                 z[:] = trial_z
-    cost_w(z, best_chillers, best_economizer, w, halls, p, lim, u, out)
+    cost_w(z, best_chillers, best_economizer, free, w, halls, p, lim, u, out)
     return best, best_chillers, best_economizer

@@ -51,7 +51,10 @@ EVALUATE_AGAIN = 8
 
 
 class Context(NamedTuple):
-    """What the shield is told beside the wish: all of it measured or computed without the policy."""
+    """What the shield is told beside the wish: all of it measured or computed without the policy.
+
+    `own_u` has what the plant keeps for itself, as it is now; NaN where the shield decides.
+    """
 
     est: Estimate
     demand_speed: F64
@@ -64,6 +67,7 @@ class Context(NamedTuple):
     chwst_cap_name: str
     ride_through_s: float
     available: float
+    own_u: F64
 
 
 class Shield:
@@ -92,7 +96,9 @@ class Shield:
         """Setpoints that may be published, and per setpoint the bits of the limits that changed it."""
         if self.last is None:
             self.last = self._first(c)
+        theirs = c.own_u == c.own_u
         u = wish.copy()
+        self.last = np.where(theirs, c.own_u, self.last)
         bits = np.zeros(len(u), dtype=np.int64)
         last = self.last
         self._set(u, np.where(np.isfinite(u), u, c.baseline_u), bits, "not_a_number")
@@ -114,6 +120,7 @@ class Shield:
         self._remaining(u, c, bits)
         # Nothing that is not a number may leave here or be remembered, whatever came in.
         self._set(u, np.where(np.isfinite(u), u, last), bits, "not_a_number")
+        u[theirs], bits[theirs] = c.own_u[theirs], 0
         self._note_changes(u, c.est.now_s)
         self.last = u.copy()
         return u, bits
@@ -171,7 +178,7 @@ class Shield:
             air_side(u, c.est.w, self._halls, self._p, self._out)
             if not (self._out[O_VALVE] > COIL_VALVE_MAX or self._out[O_UNMET] > 0.0):
                 return
-            if u[U_CHW_DP] < self.hi[U_CHW_DP]:
+            if u[U_CHW_DP] < self.hi[U_CHW_DP] and np.isnan(c.own_u[U_CHW_DP]):
                 ratio = min(self._out[O_VALVE] / 0.9, 1.6) ** 2
                 u[U_CHW_DP] = min(u[U_CHW_DP] * ratio, self.hi[U_CHW_DP])
                 bits[U_CHW_DP] |= BIT["coil"]

@@ -18,8 +18,8 @@ from coolctl.control.estimate import Estimate, Estimator
 from coolctl.control.feedforward import AirflowDemand
 from coolctl.control.objective import Limits
 from coolctl.control.planner import Plan, Planner, Proposal
+from coolctl.control.plant_rules import PlantRules
 from coolctl.control.policy import F32, Policy, Situation, decode, features, outside
-from coolctl.control.refine import free_variables
 from coolctl.control.shield import EVAPORATOR_MAX, Context, Shield
 from coolctl.num import first_order
 from coolctl.points import (
@@ -77,12 +77,13 @@ class Tick:
         f = site.file
         self.site, self.policy = site, policy
         self.p, self.halls = plant_params(site), hall_array(site)
+        self.rules = PlantRules(site, self.p)
         self.required_s = f.limits.ride_through_margin_s + site.chiller.restart_s
         self._estimator = Estimator(site, self.halls)
         self._demand = AirflowDemand(self.halls)
         self.baseline: Rules = baseline or B2Lite(site, self.p)
         self.modes = modes.ModeMachine(granted, f.control.clean_s)
-        self._planner = Planner(self.halls, self.p, f.limits, f.control.refine_period_s, self.required_s)
+        self._planner = Planner(self.halls, self.p, f.limits, self.rules, f.control.refine_period_s, self.required_s)
         authority = (f.control.authority_k, f.control.authority_ratio)
         self.shield = Shield(self.halls, self.p, f.limits, f.rates, f.dwell, authority, self.required_s)
         self._it_nom_w = self.halls[:, HallParams._fields.index("it_power_nom_w")]
@@ -110,7 +111,12 @@ class Tick:
         self._peak_w = np.maximum(est.w[W_HALL:], forgotten)
         demand = self._demand.step(est.w, est.sat_c, est.inlet_mean_c, est.aisle_dp_pa, dt_s)
         baseline_u = self.baseline.step(est, demand, dt_s)
-        actual_u = self._actual(est, baseline_u)
+        measured_u = self._measured(est)
+        last = self.shield.last if self.shield.last is not None else baseline_u
+        own_u = self.rules.present(measured_u, last, est.w)
+        baseline_u = np.where(self.rules.owned, own_u, baseline_u)
+        known_u = np.where(self.rules.owned, own_u, last)
+        actual_u = np.where(np.isnan(measured_u), known_u, measured_u)
         model_w = self._follow_model(est, actual_u, dt_s)
         ride_s = self._ride_through(est, actual_u)
         available = self._available(est)
@@ -118,9 +124,10 @@ class Tick:
         mode, reason = self._mode(est, gateway, policy_fault, actual_u, dt_s)
         plan = self._plan(est, proposal, baseline_u, available)
         wish, used = self._wish(mode, plan, baseline_u, demand)
+        wish = np.where(self.rules.owned, own_u, wish)
         context = Context(
             est, demand, baseline_u, mode == "bounded", mode == "emergency", mode != self._mode_before,
-            gateway.confirmed, self._planner.chwst_cap_c, self._planner.cap_name, ride_s, available,
+            gateway.confirmed, self._planner.chwst_cap_c, self._planner.cap_name, ride_s, available, own_u,
         )  # fmt: skip
         if self._mode_before and mode in modes.PUBLISHING and self._mode_before not in modes.PUBLISHING:
             self.shield.last = None  # the plant was its own meanwhile: start from where it is
@@ -138,24 +145,14 @@ class Tick:
             self._heard = True
             self._demand.held_speed[:] = np.nan
 
-    def _actual(self, est: Estimate, fallback: F64) -> F64:
-        """The setpoint vector that describes the plant as measured; last published or baseline where it is silent."""
-        last = self.shield.last if self.shield.last is not None else fallback
-        u = last.copy()
-        plant = est.plant
-        pairs = (
-            (U_CHWST, plant["chwst"]), (U_CHW_DP, plant["chw_dp"]), (U_CHILLERS, plant["chillers_on"]),
-            (U_CWST, plant["cwst"]), (U_CELLS, plant["tower_cells_on"]), (U_ECONOMIZER, plant["economizer_on"]),
-        )  # fmt: skip
-        for k, value in pairs:
-            if value == value:
-                u[k] = value
-        u[U_CHW_DP] = max(u[U_CHW_DP], 1e3)
-        for h in range(len(self.halls)):
-            if est.sat_c[h] == est.sat_c[h]:
-                u[U_HALL + 2 * h] = est.sat_c[h]
-            if est.fan_speed[h] == est.fan_speed[h]:
-                u[U_HALL + 2 * h + 1] = max(est.fan_speed[h], 0.05)
+    def _measured(self, est: Estimate) -> F64:
+        """The setpoint vector that describes the plant as measured; NaN where it is silent."""
+        plant, u = est.plant, np.full(U_HALL + 2 * len(self.halls), np.nan)
+        u[U_CHWST], u[U_CHILLERS], u[U_CWST] = plant["chwst"], plant["chillers_on"], plant["cwst"]
+        u[U_CELLS], u[U_ECONOMIZER] = plant["tower_cells_on"], plant["economizer_on"]
+        u[U_CHW_DP] = np.maximum(plant["chw_dp"], 1e3)
+        u[U_HALL::2] = est.sat_c
+        u[U_HALL + 1 :: 2] = np.maximum(est.fan_speed, 0.05)
         return u
 
     def _follow_model(self, est: Estimate, actual_u: F64, dt_s: float) -> float:
@@ -239,10 +236,7 @@ class Tick:
 
     def _plan(self, est: Estimate, proposal: Proposal | None, baseline_u: F64, available: float) -> Plan | None:
         last = self.shield.last if self.shield.last is not None else baseline_u
-        z = np.empty(len(self._planner.lo))
-        free_variables(last, est.w, self.halls, z)
-        current = Proposal(z, min(last[U_CHILLERS], available), last[U_ECONOMIZER])
-        return self._planner.step(est.w, self._limits(est), proposal, baseline_u, current, available, est.now_s, self._peak_w)
+        return self._planner.step(est.w, self._limits(est), proposal, baseline_u, last, available, est.now_s, self._peak_w)
 
     def _wish(self, mode: str, plan: Plan | None, baseline_u: F64, demand: F64) -> tuple[F64, bool]:
         """What the tick would like before the shield: the plan where the policy is in charge, else the baseline."""

@@ -111,5 +111,7 @@ class Expert:
     def features(self, c: Conditions) -> F32:
         """The network's inputs for `c`."""
         none = np.full(len(self.halls), np.nan)
-        est = Estimate(0.0, c.w, *[none] * 7, c.dewpoint_c, np.nan, True, {}, np.nan, ())
+        est = Estimate(
+            0.0, c.w, none, none, none, none, none, none, none, c.dewpoint_c, np.nan, True, {}, np.nan, ()
+        )  # fmt: skip
         return features(est, Situation(c.limit_c, c.chwst_cap_c, c.available), self.it_nom_w, self.plant(c))[0]

@@ -33,13 +33,14 @@ def regret(sites: Sequence[Site], policy: Policy, states: int, seed: int) -> dic
         z, chillers, economizer = decode(y, c.w, c.limit_c, len(halls), p)
         z, chillers = np.clip(z, lo, hi), min(chillers, c.available)
         u, out = np.zeros(u_size(len(halls))), np.zeros(len(OUTPUTS))
-        cost = cost_w(z, chillers, economizer, c.w, halls, p, lim, u, out)
+        free = np.full(len(u), np.nan)
+        cost = cost_w(z, chillers, economizer, free, c.w, halls, p, lim, u, out)
         crossed = not cost <= out[O_COOLING] + INFEASIBLE_W
         crossing += crossed
         if not crossed:
             raw.append(cost / example.cost_w - 1.0)
         better = min(
-            descend(z.copy(), n, economizer, c.w, halls, p, lim, lo, hi, SWEEPS, SHRINK, u, out)
+            descend(z.copy(), n, economizer, free, c.w, halls, p, lim, lo, hi, SWEEPS, SHRINK, u, out)
             for n in {chillers, min(chillers + 1.0, c.available), max(chillers - 1.0, 0.0 if economizer else 1.0)}
         )
         refined.append(better / example.cost_w - 1.0)
