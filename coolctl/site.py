@@ -15,14 +15,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from coolctl.errors import ConfigError, Fault, nearest
-from coolctl.paths import shared_folder
-from coolctl.points import PointTable, u_names
-from coolctl.psychro import pressure_at_altitude_pa
-from coolctl.site_checks import check_site, record_references
-from coolctl.site_nominal import check_record
-from coolctl.site_points import build_points, u_point_index
-from coolctl.site_schema import (
+from coolctl.equipment_schema import (
     RECORDS,
     ChillerRecord,
     CrahRecord,
@@ -30,9 +23,16 @@ from coolctl.site_schema import (
     PumpRecord,
     Record,
     ServerRecord,
-    SiteFile,
     TowerRecord,
 )
+from coolctl.errors import ConfigError, Fault, nearest
+from coolctl.paths import shared_folder
+from coolctl.points import PointTable, u_names
+from coolctl.psychro import pressure_at_altitude_pa
+from coolctl.site_checks import check_site, record_references
+from coolctl.site_nominal import check_record
+from coolctl.site_points import build_points, u_point_index
+from coolctl.site_schema import SiteFile
 from coolctl.toml_lines import Lines, key_lines, line_of
 from coolctl.toml_model import parse_model, parse_toml
 

@@ -7,11 +7,12 @@ import zoneinfo
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from coolctl.equipment_schema import RECORDS, Record
 from coolctl.errors import Fault, nearest
 from coolctl.points import HALL_SETPOINTS, PLANT_SETPOINTS, ROLES, Point
 from coolctl.site_nominal import check_nominal
 from coolctl.site_points import topic_fault
-from coolctl.site_schema import RECORDS, RULE_ALIASES, Record, Rule, SiteFile
+from coolctl.site_schema import RULE_ALIASES, Rule, SiteFile
 from coolctl.toml_lines import Lines, Path, line_of
 
 SETPOINTS = (*PLANT_SETPOINTS, *HALL_SETPOINTS)

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from coolctl.equipment_schema import ChillerRecord, CrahRecord, PumpRecord, Record, ServerRecord, TowerRecord
 from coolctl.errors import Fault
 from coolctl.num import biquadratic
 from coolctl.psychro import CP_AIR_JKGK, CP_WATER_JKGK
-from coolctl.site_schema import ChillerRecord, CrahRecord, PumpRecord, Record, ServerRecord, SiteFile, TowerRecord
+from coolctl.site_schema import SiteFile
 from coolctl.toml_lines import Lines, Path, line_of
 
 Finding = tuple[Path, str]

@@ -14,10 +14,10 @@ import pytest
 from conftest import SITE, TWO_HALLS
 
 from coolctl import paths
+from coolctl.equipment_schema import RECORDS
 from coolctl.errors import ConfigError, nearest
 from coolctl.points import ROLES, u_names
 from coolctl.site import Site, load_site
-from coolctl.site_schema import RECORDS
 from coolctl.toml_lines import key_lines, line_of
 
 Edit = Callable[..., Path]

@@ -15,8 +15,8 @@ from coolctl.thermal.room import HALL_COLUMNS, HallParams
 from coolctl.thermal.tower import TowerParams
 
 if TYPE_CHECKING:
+    from coolctl.equipment_schema import PumpRecord
     from coolctl.site import Site
-    from coolctl.site_schema import PumpRecord
 
 
 def _pump(record: PumpRecord) -> PumpParams:
