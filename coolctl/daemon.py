@@ -42,6 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--metrics-port", type=int, default=None, metavar="N", help="0 = any free port, -1 = none")
 
 
+NO_POLICY = "none"
+
+
 def main(args: argparse.Namespace) -> int:
     daemon = Daemon(load_site(args.site), args)
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -57,7 +60,7 @@ class Daemon:
         self.site = site
         name = args.policy or site.file.control.policy
         try:
-            policy = load_policy(name)
+            policy = None if name == NO_POLICY else load_policy(name)
         except ModelError as error:
             # Without a policy the rule baseline still controls; an operator sees why.
             print(f"policy refused, the rule baseline controls: {error}", file=sys.stderr)

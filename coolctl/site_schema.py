@@ -14,7 +14,9 @@ class SiteTable(Table):
     timezone: str = "UTC"
     altitude_m: Annotated[float, Field(ge=-430, le=5500)] = 0.0
     pressure_pa: Annotated[float, Field(ge=5e4, le=1.1e5)] | None = None
+    """Measured barometric pressure; else it follows from the altitude."""
     simulated: bool = False
+    """The clock of a simulated plant drives the loop. Never true at a real plant."""
     description: str = ""
 
 
@@ -24,13 +26,20 @@ class HallTable(Table):
     racks: Count
     crahs: Count
     crah: Name
+    """Name of the equipment record of its CRAHs."""
     servers: Name
+    """Name of the equipment record of its servers."""
     leak_ratio: Annotated[float, Field(ge=0, le=0.5)] = 0.05
+    """Share of supplied air that returns unused."""
     recirculation_ratio: Annotated[float, Field(ge=0, le=0.5)] = 0.02
+    """Share of server air that is drawn from the hot side even at full supply."""
     hot_spot_gain: Annotated[float, Field(ge=1, le=10)] = 3.0
+    """How much more recirculation the worst rack sees than the mean."""
     hot_spot_offset_k: NonNegative = 0.5
+    """How much warmer the worst rack is at full supply."""
     misc_heat_w: NonNegative = 0.0
     structure_jk: Positive = 60e6
+    """Heat capacity of walls, racks and floor."""
 
 
 class ChillersTable(Table):
@@ -42,12 +51,14 @@ class ChillersTable(Table):
     evaporator_flow_min_ratio: Ratio = 0.4
     evaporator_flow_max_ratio: Annotated[float, Field(ge=1, le=2)] = 1.25
     redundant: Annotated[int, Field(ge=0, le=100)] = 1
+    """Machines beyond what the design load needs (N+x)."""
 
 
 class TowersTable(Table):
     cells: Count
     record: Name
     cwst_min_c: Celsius = 6.0
+    """Coldest water the basin may reach."""
 
 
 class PumpsTable(Table):
@@ -58,26 +69,38 @@ class PumpsTable(Table):
 class EconomizerTable(Table):
     record: Name
     topology: Literal["series"] = "series"
+    """`series`: plates pre-cool the water before the chillers."""
 
 
 class LoopTable(Table):
     volume_m3: Positive
+    """Water in pipes and machines."""
     buffer_m3: NonNegative = 0.0
+    """Water in a buffer tank in the supply."""
     on_ups: bool = True
+    """Pumps and CRAH fans keep running through a power dip."""
 
 
 class LimitsTable(Table):
     rack_inlet_limit_c: Celsius = 26.0
+    """Hottest rack inlet that ordinary control keeps to."""
     rack_inlet_recommended_c: Celsius = 27.0
     rack_inlet_alarm_c: Celsius = 30.0
+    """Above it for some ticks: emergency."""
     rack_inlet_allowable_c: Celsius = 32.0
+    """The servers' own allowable limit; ride-through ends there."""
     rack_inlet_margin_k: NonNegative = 0.3
+    """Warm-direction moves stop this far below the limit."""
     inlet_rate_max_k_per_15min: Positive = 5.0
     inlet_rate_max_k_per_h: Positive = 20.0
     dewpoint_margin_k: NonNegative = 2.0
+    """Supply air stays this far above the room's dew point."""
     ride_through_margin_s: NonNegative = 60.0
+    """Ride-through must exceed a chiller's restart by this."""
     airflow_ratio_min: Annotated[float, Field(ge=1, le=2)] = 1.03
+    """Supplied over drawn air that is never gone below."""
     remaining_capacity_ratio: Annotated[float, Field(ge=1, le=2)] = 1.05
+    """A machine is stopped only if the rest carries the load times this."""
     sat_sp_min_c: Celsius = 16.0
     sat_sp_max_c: Celsius = 26.0
     fan_speed_sp_min_ratio: Ratio = 0.35
@@ -110,8 +133,11 @@ class RatesTable(Table):
 
 class DwellTable(Table):
     chiller_on_s: NonNegative = 1800.0
+    """Least running time."""
     chiller_off_s: NonNegative = 1800.0
+    """Least time stopped."""
     chiller_between_starts_s: NonNegative = 600.0
+    """Least time between two starts in the plant."""
     tower_cell_s: NonNegative = 600.0
     economizer_s: NonNegative = 1200.0
 
@@ -120,12 +146,19 @@ class ControlTable(Table):
     """Who may do what, and how long evidence must be clean before the policy is in charge."""
 
     start_mode: Literal["monitor", "shadow", "advise", "bounded", "auto", "fallback", "release"] = "monitor"
+    """Granted until an operator grants another."""
     policy: str = "default"
+    """`default`, a folder with a policy and its passport, or `none`."""
     clean_s: Annotated[float, Field(ge=300, le=86400)] = 300.0
+    """Seconds of undisturbed evidence before the policy is in charge."""
     refine_period_s: Annotated[float, Field(ge=10, le=900)] = 60.0
+    """How often setpoints are optimised anew."""
     authority_k: Positive = 3.0
+    """In `bounded` mode: how far temperatures may leave the rule baseline."""
     authority_ratio: Positive = 0.15
+    """In `bounded` mode: the same for speeds, pressure and flow."""
     quorum_ratio: Annotated[float, Field(ge=0.3, le=1)] = 0.5
+    """Share of each hall's rack sensors that must be good."""
 
 
 class Rule(Table):
@@ -133,9 +166,13 @@ class Rule(Table):
 
     rule: Literal["fixed", "load_ratio", "per_chiller", "integrated", "non_integrated", "approach", "demand"]
     value: float | None = None
+    """Of `fixed`: the setpoint in internal units; of `approach`: kelvin above wet bulb."""
     up: float | None = None
+    """Of `load_ratio`: part load for one machine more."""
     down: float | None = None
+    """Of `load_ratio`: part load of the rest for one machine less."""
     dwell_s: NonNegative | None = None
+    """Of `load_ratio`: how long it must hold."""
 
 
 RULE_ALIASES = {"chiller_staging": "chillers_on_sp", "cw_pumps": "cw_flow_sp", "economizer": "economizer_on_sp"}
@@ -144,7 +181,9 @@ RULE_ALIASES = {"chiller_staging": "chillers_on_sp", "cw_pumps": "cw_flow_sp", "
 
 class PlantTable(Table):
     accepts: list[str]
+    """Setpoints that may be set from outside; the rest is the plant's own business."""
     rules: dict[str, Rule] = {}
+    """How the plant handles each setpoint that it does not accept."""
 
     def rule_for(self, setpoint: str) -> Rule | None:
         """The plant's own rule for a setpoint, under its name with or without `_sp`, or the trade's."""
@@ -154,18 +193,23 @@ class PlantTable(Table):
 
 class WeatherTable(Table):
     station: str = ""
+    """Statistics for the simulated plant's weather."""
     wetbulb_design_c: Celsius = 26.0
+    """Assumed once weather has been silent for an hour."""
 
 
 class MqttTable(Table):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 1883
     protocol: Literal["auto", "3.1.1", "5"] = "auto"
+    """`auto` tries 5, then 3.1.1."""
     username: str = ""
     password_file: str = ""
+    """File with the password alone; never the password itself."""
     tls: bool = False
     ca_file: str = ""
     keepalive_s: Annotated[int, Field(ge=1, le=5)] = 5
+    """At most 5, so that a lost link is seen."""
     payload_max_bytes: Annotated[int, Field(ge=64, le=1 << 20)] = 4096
     batch_max_bytes: Annotated[int, Field(ge=1024, le=1 << 22)] = 262144
 
@@ -174,8 +218,11 @@ class GatewayTable(Table):
     """The enforcer's own limits: deliberately a second list, read by other code than the controller's."""
 
     ttl_s: Annotated[float, Field(ge=5, le=60)] = 15.0
+    """A controller's lease ends after this."""
     bms_ttl_s: Annotated[float, Field(ge=5, le=60)] = 15.0
+    """The BMS takes over this long after the gateway has fallen silent."""
     bms_topic: str = "coolctl/v1/{site}/bms"
+    """Where leased values go; `{site}` is replaced."""
     sat_sp_min_c: Celsius = 15.0
     sat_sp_max_c: Celsius = 27.0
     fan_speed_sp_min_ratio: Ratio = 0.3
@@ -198,19 +245,29 @@ class TelemetryTable(Table):
     topic: str = "coolctl/v1/{site}/tel"
     dialect: str = "json"
     age_max_s: Positive = 5.0
+    """Older than this is stale."""
 
 
 class PointTableRow(Table):
     role: str
+    """What it is: see `coolctl points`."""
     machine: str = "plant"
+    """`plant`, a hall, or a pattern such as `hall1.rack*`."""
     unit: str
+    """Unit on the wire."""
     id: str | None = None
+    """Default: machine and role."""
     topic: str | None = None
+    """Default: that of [telemetry]."""
     dialect: str | None = None
+    """`json` or `scalar`."""
     field: str | None = None
+    """Key of a JSON batch, default the id."""
     age_max_s: Positive | None = None
     low: float | None = None
+    """Plausible range, in internal units; outside is refused."""
     high: float | None = None
+    """See `low`."""
 
 
 class TariffTable(Table):
@@ -220,12 +277,14 @@ class TariffTable(Table):
 
 class CarbonTable(Table):
     factor_kg_per_kwh: NonNegative = 0.5
+    """Of the grid; name its `source`."""
     source: str = ""
 
 
 class MetricsTable(Table):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 9464
+    """0 takes a free one."""
 
 
 class WebTable(Table):
@@ -235,7 +294,9 @@ class WebTable(Table):
 
 class RecorderTable(Table):
     folder: str = ""
+    """Empty: nothing is recorded."""
     rotate_s: Annotated[float, Field(ge=60, le=604800)] = 3600.0
+    """A new file after this."""
 
 
 class SiteFile(Table):
