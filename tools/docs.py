@@ -19,6 +19,8 @@ from coolctl.units import UNITS
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 WRITTEN = "<!-- Written by `make docs` from the code; change it there. -->\n"
+INTRODUCTION = """One TOML file describes a plant; `coolctl check-config` reports every fault in it at once. Units stand at
+the end of each name: `_c` °C, `_k` kelvin, `_w` watt, `_pa` pascal, `_kgs` kg/s, `_ratio` 0 … 1, `_s` seconds."""
 
 
 def _kind(annotation: object) -> str:
@@ -86,9 +88,7 @@ def _table_of(annotation: object) -> type[BaseModel] | None:
 
 def config() -> str:
     """The page of the site file and the equipment records."""
-    lines = [WRITTEN, "# The site file", ""]
-    lines += ["One TOML file describes a plant; `coolctl check-config` reports every fault in it at once. Units stand at the end",
-              "of each name: `_c` °C, `_k` kelvin, `_w` watt, `_pa` pascal, `_kgs` kg/s, `_ratio` 0 … 1, `_s` seconds.", ""]  # fmt: skip
+    lines = [WRITTEN, "# The site file", "", INTRODUCTION, ""]
     for name, info in SiteFile.model_fields.items():
         table = _table_of(info.annotation)
         if table is None:
@@ -121,9 +121,9 @@ def config() -> str:
         "|---|---|---|---|---|---|",
     ]
     for name, role in ROLES.items():
-        lines.append(
-            f"| `{name}` | {role.suffix} | {role.level} | {role.low:g} … {role.high:g} | {'yes' if role.writable else ''} | {role.description} |"
-        )
+        outside = "yes" if role.writable else ""
+        cells = (f"`{name}`", role.suffix, role.level, f"{role.low:g} … {role.high:g}", outside, role.description)
+        lines.append("| " + " | ".join(cells) + " |")
     lines += ["", "# Units on the wire", "", "| unit | is turned into | times | plus |", "|---|---|---|---|"]
     lines += [f"| `{name}` | {u.suffix} | {u.scale:.9g} | {u.offset:.6g} |" for name, u in UNITS.items()]
     return "\n".join(lines) + "\n"
