@@ -119,8 +119,8 @@ def _replay(
             mine, theirs = decision.row(), unpack.decision(row)
             if difference is None and not what_if and mine.tobytes() != theirs.tobytes():
                 difference = _first_difference(ticks, snap.now_s, names, theirs, mine)
-            watts[0] += np.nan_to_num(theirs[model_at])
-            watts[1] += np.nan_to_num(mine[model_at])
+            for side, watt in enumerate((float(theirs[model_at]), float(mine[model_at]))):
+                watts[side] += watt if watt == watt else 0.0
             if terms and snap.now_s - first_s >= args.from_s:
                 terms.write(decision)
     seconds = time.perf_counter() - started

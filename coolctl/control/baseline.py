@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from coolctl.control.estimate import Estimate
+from coolctl.control.estimate import Estimate, largest_known
 from coolctl.points import U_CELLS, U_CHILLERS, U_CHW_DP, U_CHWST, U_CW_FLOW, U_CWST, U_ECONOMIZER, U_HALL, u_size
 from coolctl.psychro import CP_WATER_JKGK
 from coolctl.thermal.chiller import capacity_w
@@ -148,7 +148,7 @@ class B2Lite:
 
     def _chilled_water(self, est: Estimate, dt_s: float) -> None:
         u, lim = self.u, self._lim
-        valve = np.nanmax(est.valve) if np.isfinite(est.valve).any() else np.nan
+        valve = largest_known(est.valve, np.nan)
         dp = est.plant["chw_dp"] if est.plant["chw_dp"] == est.plant["chw_dp"] else u[U_CHW_DP]
         nominal_pa = self._p.chw_pump.head_static_pa
         if valve == valve:

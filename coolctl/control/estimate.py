@@ -91,9 +91,6 @@ class Estimator:
         for h, hall in enumerate(self._halls):
             mean_c = inlet_mean_c[h] if inlet_mean_c[h] == inlet_mean_c[h] else hall.server_fan_knee_c
             w[W_HALL + h] = max(room.it_base_w(it_w[h], mean_c, hall), 1.0)
-        dewpoints = value[self._dewpoints]
-        known = dewpoints[dewpoints == dewpoints]
-        hottest = inlet_max_c[inlet_max_c == inlet_max_c]
         return Estimate(
             snap.now_s,
             w,
@@ -104,8 +101,8 @@ class Estimator:
             _pick(value, self._fan),
             _pick(value, self._valve),
             _pick(value, self._aisle),
-            float(known.max()) if len(known) else float("nan"),
-            float(hottest.max()) if len(hottest) else float("nan"),
+            largest_known(value[self._dewpoints], float("nan")),
+            largest_known(inlet_max_c, float("nan")),
             quorum,
             {role: float(value[i]) if i >= 0 else float("nan") for role, i in self._latest.items()},
             float(value[self._power].sum()) if len(self._power) else float("nan"),
@@ -145,6 +142,12 @@ class Estimator:
                 self._weather[k] = self._design_wb_c + (8.0 if name == "oadb" else 0.0)
                 substituted.append(name)
         return float(self._weather[0]), float(min(self._weather[1], self._weather[0]))
+
+
+def largest_known(values: F64, otherwise: float) -> float:
+    """The largest of the values that are known; `otherwise` when none is."""
+    known = values[values == values]
+    return float(known.max()) if len(known) else otherwise
 
 
 def _pick(value: F64, indices: list[int]) -> F64:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from coolctl.points import U_CELLS, U_CHILLERS, U_CHW_DP, U_ECONOMIZER
+from coolctl.points import U_CELLS, U_CHILLERS, U_ECONOMIZER
 from coolctl.thermal.plant import W_OAWB, PlantParams, condenser_units
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ class PlantRules:
         if site.economizer is None:
             self._fixed[U_ECONOMIZER] = 0.0
 
+        self._some = bool(self.owned.any())
+
     @property
     def keeps_chillers(self) -> bool:
         """Whether the plant stages its chillers by itself."""
@@ -44,17 +46,14 @@ class PlantRules:
         """Whether the plant switches its economizer by itself (also when it has none)."""
         return bool(self.owned[U_ECONOMIZER])
 
-    @property
-    def keeps_pressure(self) -> bool:
-        """Whether the plant controls its pump pressure by itself."""
-        return bool(self.owned[U_CHW_DP])
-
     def expected(self, now_u: F64, w: F64, chillers: float, economizer: float) -> F64:
         """Values of the owned setpoints with these machines under conditions `w`; NaN where coolctl sets them.
 
         `now_u` is the plant as it is: rules that follow the plant's own state (demand, load ratio) stay there.
         """
         held = np.full(len(self.owned), np.nan)
+        if not self._some:
+            return held
         for k in np.flatnonzero(self.owned):
             held[k] = now_u[k] if self._fixed[k] != self._fixed[k] else self._fixed[k]
             rule = self._rule[k]

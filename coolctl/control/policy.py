@@ -89,10 +89,13 @@ def features(est: Estimate, s: Situation, it_nom_w: F64, p: PlantParams) -> F32:
     return np.array([row], dtype=np.float32)
 
 
-def outside(x: F32, slack: float = 0.1) -> str:
-    """Name of the first feature outside its trained range by more than `slack` of it, or nothing; NaN is outside."""
-    span = HIGH - LOW
-    bad = ~((x[0] >= LOW - slack * span) & (x[0] <= HIGH + slack * span))
+OUTSIDE_SLACK = 0.1
+_LEAST, _MOST = LOW - OUTSIDE_SLACK * (HIGH - LOW), HIGH + OUTSIDE_SLACK * (HIGH - LOW)
+
+
+def outside(x: F32) -> str:
+    """Name of the first feature outside its trained range by more than a tenth of it, or nothing; NaN is outside."""
+    bad = ~((x[0] >= _LEAST) & (x[0] <= _MOST))
     return FEATURES[int(np.argmax(bad))].name if bad.any() else ""
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from coolctl.control.estimate import Estimate
+from coolctl.control.estimate import Estimate, largest_known
 from coolctl.control.rolling import RollingMin
 from coolctl.points import U_CELLS, U_CHILLERS, U_CHW_DP, U_CHWST, U_CW_FLOW, U_CWST, U_ECONOMIZER, U_HALL
 from coolctl.site_schema import DwellTable, LimitsTable, RatesTable
@@ -170,7 +170,7 @@ class Shield:
 
     def _coil(self, u: F64, c: Context, bits: NDArray[np.int64]) -> None:
         """Pressure up, then water colder, until the coils carry the load in the model with the valve in range."""
-        widest = np.nanmax(c.est.valve) if np.isfinite(c.est.valve).any() else 0.0
+        widest = largest_known(c.est.valve, 0.0)
         if widest > COIL_VALVE_MAX:
             assert self.last is not None
             self._floor(u, bits, U_CHW_DP, min(self.last[U_CHW_DP] * 1.02, self.hi[U_CHW_DP]), "coil")
