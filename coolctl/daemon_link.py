@@ -16,7 +16,7 @@ from coolctl.daemon_state import Command, decode_command
 from coolctl.decision_json import encode_decision
 from coolctl.dialects import Decoder
 from coolctl.edge.mqtt import Message, MqttClient, settings_for
-from coolctl.points import Sample, SampleStore, Snapshot
+from coolctl.points import Batch, Sample, SampleStore, Snapshot
 from coolctl.site import Site
 from coolctl.strict_json import Rejected
 
@@ -51,7 +51,7 @@ class Link:
         self._gateway_s = self._ack_s = self._publishing_s = -math.inf
         self._claimed_s = -math.inf
         self.may_claim = False
-        self._pending: list[Sample] = []
+        self._pending: list[Sample | Batch] = []
         self._command: Command | None = None
         self._clock: tuple[int, float] | None = None
         self._step = -1

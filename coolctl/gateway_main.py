@@ -12,7 +12,7 @@ from coolctl.dialects import Decoder
 from coolctl.edge.mqtt import Message, MqttClient, settings_for
 from coolctl.gateway import TICK_S, EpochFile, GatewayCore, Out
 from coolctl.paths import state_folder
-from coolctl.points import PointTable, Quality
+from coolctl.points import PointTable, Quality, each
 from coolctl.site import Site, load_site
 from coolctl.strict_json import Rejected
 
@@ -79,7 +79,7 @@ class GatewayService:
         elif m.topic == self._topics["clock"] and not m.retained:
             self._take_clock(m.payload)
         elif not m.retained:
-            for sample in self._hand.decode(m.topic, m.payload):
+            for sample in each(self._hand.decode(m.topic, m.payload)):
                 if sample.quality == Quality.GOOD:
                     self.core.set_hand(sample.value > 0.5)
 

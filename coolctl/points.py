@@ -6,7 +6,7 @@ unit and the physically possible range, so that a wrong unit on the wire is refu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from coolctl.units import from_internal, to_internal
+from coolctl.units import UNITS, from_internal, to_internal
 
 F64 = NDArray[np.float64]
 
@@ -145,6 +145,23 @@ class Sample(NamedTuple):
     quality: int
 
 
+class Batch(NamedTuple):
+    """Good values of many points at one source time: positions, internal units, source time [s] or NaN."""
+
+    i: NDArray[np.int64]
+    value: F64
+    t_source_s: float
+
+
+def each(samples: Iterable[Sample | Batch]) -> Iterator[Sample]:
+    """The samples one by one, batches taken apart."""
+    for s in samples:
+        if isinstance(s, Batch):
+            yield from (Sample(int(i), float(v), s.t_source_s, Quality.GOOD) for i, v in zip(s.i, s.value, strict=True))
+        else:
+            yield s
+
+
 class PointTable:
     """The site's points in file order, with the arrays that kernels and health checks use."""
 
@@ -154,9 +171,15 @@ class PointTable:
         self.low = np.array([p.low for p in self.points])
         self.high = np.array([p.high for p in self.points])
         self.age_max_s = np.array([p.age_max_s for p in self.points])
+        self._scale = np.array([UNITS[p.unit].scale for p in self.points])
+        self._offset = np.array([UNITS[p.unit].offset for p in self.points])
 
     def __len__(self) -> int:
         return len(self.points)
+
+    def decode(self, i: NDArray[np.int64], wire: F64) -> F64:
+        """Wire values of the points `i` in internal units."""
+        return wire * self._scale[i] + self._offset[i]
 
     def by_role(self, role: str, machine: str | None = None) -> NDArray[np.int64]:
         """Indices of the points with `role`, at `machine` or below it (`hall1` covers `hall1.rack03`)."""
@@ -198,12 +221,18 @@ class SampleStore:
         self.quality = np.zeros(len(table), dtype=np.int8)
         self.rejects: dict[str, int] = {}
 
-    def reject(self, reason: str) -> None:
-        self.rejects[reason] = self.rejects.get(reason, 0) + 1
+    def reject(self, reason: str, count: int = 1) -> None:
+        """Count what is not used, by reason."""
+        if count:
+            self.rejects[reason] = self.rejects.get(reason, 0) + count
 
-    def put(self, samples: Iterable[Sample], now_s: float) -> None:
+    def put(self, samples: Iterable[Sample | Batch], now_s: float) -> None:
         """Take samples received at `now_s` [s]."""
-        for i, value, t_source_s, quality in samples:
+        for sample in samples:
+            if isinstance(sample, Batch):
+                self._put_batch(sample, now_s)
+                continue
+            i, value, t_source_s, quality = sample
             if t_source_s < self.t_source_s[i]:
                 moves_on = t_source_s > self._t_refused_s[i]
                 self._t_refused_s[i] = t_source_s
@@ -221,17 +250,33 @@ class SampleStore:
             self.t_seen_s[i] = now_s
             self.quality[i] = quality
 
+    def _put_batch(self, batch: Batch, now_s: float) -> None:
+        """As the samples one by one, at once."""
+        i, value, t_source_s = batch
+        older = t_source_s < self.t_source_s[i]
+        if older.any():
+            believed = (t_source_s > self._t_refused_s[i]) & (now_s - self.t_seen_s[i] > self.table.age_max_s[i])
+            self._t_refused_s[i[older]] = t_source_s
+            self.reject("source_clock_set_back", int((older & believed).sum()))
+            self.reject("older_than_newest", int((older & ~believed).sum()))
+            keep = ~older | believed
+            i, value = i[keep], value[keep]
+        self._t_refused_s[i] = np.inf
+        if t_source_s == t_source_s:
+            self.t_source_s[i] = t_source_s
+        inside = (self.table.low[i] <= value) & (value <= self.table.high[i])
+        self.reject("out_of_range", int(len(i) - inside.sum()))
+        self.value[i], self.t_seen_s[i] = value, now_s
+        self.quality[i] = np.where(inside, Quality.GOOD, Quality.OUT_OF_RANGE)
+
     def put_readings(self, readings: Mapping[str, float], now_s: float) -> None:
         """Take `{point id: value in the site file's unit}`; absent or NaN means not measured now."""
-        index, points = self.table.index, self.table.points
-        samples = []
-        for point_id, wire in readings.items():
-            i = index.get(point_id)
-            if i is None:
-                self.reject("unknown_point")
-            elif wire == wire:
-                samples.append(Sample(i, points[i].decode(float(wire)), np.nan, Quality.GOOD))
-        self.put(samples, now_s)
+        i = np.array([self.table.index.get(point_id, -1) for point_id in readings], dtype=np.int64)
+        wire = np.fromiter(readings.values(), dtype=np.float64, count=len(readings))
+        self.reject("unknown_point", int((i < 0).sum()))
+        known = (i >= 0) & (wire == wire)
+        i, wire = i[known], wire[known]
+        self._put_batch(Batch(i, self.table.decode(i, wire), np.nan), now_s)
 
     def snapshot(self, now_s: float) -> Snapshot:
         """The values as a tick may see them: not good or too old is NaN."""

@@ -20,11 +20,13 @@ from coolctl.points import (
     U_CWST,
     U_ECONOMIZER,
     U_HALL,
+    Batch,
     Point,
     PointTable,
     Quality,
     Sample,
     SampleStore,
+    each,
     u_names,
     u_size,
 )
@@ -148,3 +150,20 @@ def test_store_points_do_not_touch_each_other(store: SampleStore) -> None:
     store.put([Sample(0, 12.0, 50.0, Quality.GOOD), Sample(1, 6e5, 10.0, Quality.GOOD)], 1.0)
     store.put([Sample(0, 1.0, 49.0, Quality.GOOD), Sample(1, 7e5, 11.0, Quality.GOOD)], 2.0)
     assert store.snapshot(2.0).value.tolist() == [12.0, 7e5]
+
+
+def test_store_takes_a_batch_as_its_samples_one_by_one() -> None:
+    rng = np.random.default_rng(5)
+    table = PointTable([CHWST, IT, *RACKS])
+    whole, single = SampleStore(table), SampleStore(table)
+    for k in range(4000):
+        i = rng.permutation(len(table))[: rng.integers(1, len(table) + 1)]
+        value = rng.choice([12.0, 25.0, -50.0, 1e12], len(i))
+        t_source_s = float(rng.choice([k, k - 7, k + 3600.0 * (k % 300 == 0), 5.0, NAN]))
+        batch = Batch(i, value, t_source_s)
+        whole.put([batch], float(k))
+        single.put(list(each([batch])), float(k))
+        for a, b in zip(whole.snapshot(float(k)), single.snapshot(float(k)), strict=True):
+            assert np.array_equal(a, b, equal_nan=True)
+    assert whole.rejects == single.rejects
+    assert set(whole.rejects) == {"older_than_newest", "source_clock_set_back", "out_of_range"}

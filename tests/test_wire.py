@@ -11,7 +11,7 @@ import pytest
 from coolctl import lease
 from coolctl.dialects import Decoder, encode_batch
 from coolctl.gateway import EpochFile, GatewayCore
-from coolctl.points import Point, PointTable
+from coolctl.points import Point, PointTable, each
 from coolctl.site import Site
 from coolctl.strict_json import Rejected
 
@@ -26,7 +26,7 @@ TOPIC = "coolctl/v1/hall1mw/tel"
 def test_batch_is_decoded_in_internal_units(site: Site) -> None:
     d = decoder(site)
     samples = d.decode(TOPIC, encode_batch({"hall1.it_power": 600.0, "chwst": 12.5}, 1_700_000_000_000))
-    found = {site.table.points[s.i].id: (s.value, s.t_source_s) for s in samples}
+    found = {site.table.points[s.i].id: (s.value, s.t_source_s) for s in each(samples)}
     assert found == {"hall1.it_power": (6e5, 1.7e9), "chwst": (12.5, 1.7e9)} and not d.rejects
 
 
@@ -82,6 +82,32 @@ def test_single_and_scalar_dialects() -> None:
     assert s.rejects == {"value_type": 1, "not_json": 1, "unknown_topic": 1}
 
 
+def large_batch(change: str = "") -> bytes:
+    filler = ",".join(f'"nobody{k}":{k}.25' for k in range(600))
+    return f'{{"timestamp":1000,"values":{{"chwst":12.5,{change}{filler}}}}}'.encode()
+
+
+def test_large_batch_is_read_as_strictly_as_a_small_one(site: Site) -> None:
+    d = decoder(site)
+    assert [s.value for s in each(d.decode(TOPIC, large_batch()))] == [12.5] and d.rejects == {"unknown_point": 600}
+    for change, reason in (
+        ('"oawb":NaN,', "not_finite"),
+        ('"chwst":1,', "duplicate_key"),
+        (f'"oawb":{"1" * 41},', "number_long"),
+    ):
+        d = decoder(site)
+        assert d.decode(TOPIC, large_batch(change)) == [] and d.rejects == {reason: 1}
+    for change, reason in (
+        ('"oawb":1e999,', "not_finite"),
+        ('"oawb":true,', "value_type"),
+        ('"oawb":1234567890123456789,', "value_range"),
+    ):
+        d = decoder(site)
+        assert [s.value for s in each(d.decode(TOPIC, large_batch(change)))] == [12.5]
+        assert d.rejects == {"unknown_point": 600, reason: 1}
+    assert decoder(site).decode(TOPIC, large_batch()[:-1]) == []
+
+
 def mutations(seed: bytes, count: int, rng: random.Random):  # type: ignore[no-untyped-def]
     pieces = [b"NaN", b"1e999", b"{", b"}", b"[", b'"', b"\\u0000", b"true", b"-", b"\xff", b"0" * 50, b",", b":"]
     for _ in range(count):
@@ -102,7 +128,7 @@ def test_decoder_survives_any_mutation_with_finite_samples_only(site: Site) -> N
     d, rng = decoder(site), random.Random(7)
     seed = encode_batch({"chwst": 12.5, "oawb": -3.25, "hall1.it_power": 600.0}, 1_700_000_000_000)
     for raw in mutations(seed, 60_000, rng):
-        for sample in d.decode(TOPIC, raw):
+        for sample in each(d.decode(TOPIC, raw)):
             assert sample.value - sample.value == 0.0 and 0 <= sample.i < len(site.table)
     assert sum(d.rejects.values()) > 30_000  # the mutations do bite
 
