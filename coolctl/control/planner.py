@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from coolctl.control.objective import PENALTY_W, Limits, cost_w, penalty_w
 from coolctl.control.plant_rules import PlantRules
-from coolctl.control.refine import AIRFLOW_MAX, descend, free_variables
+from coolctl.control.refine import AIRFLOW_MAX, descend, first_steps, free_variables
 from coolctl.points import U_CHILLERS, U_CHW_DP, U_CHWST, U_ECONOMIZER, U_HALL, u_size
 from coolctl.site_schema import LimitsTable
 from coolctl.thermal.dynamics import ride_through_s
@@ -41,6 +41,7 @@ SWITCH_GAIN_RATIO, SWITCH_GAIN_W, SWITCH_CONFIRMATIONS = 0.03, 500.0, 2
 INFEASIBLE_W = 0.002 * PENALTY_W
 EVENT_MIN_S = 15.0
 CAP_BISECTIONS = 5
+EVALUATIONS_A_TICK = 100
 PEAK_AIRFLOW = 1.05
 
 
@@ -80,6 +81,9 @@ class Planner:
         self._u, self._out = np.zeros(u_size(count)), np.zeros(len(OUTPUTS))
         self._scratch = np.zeros(2 * count)
         self._now_u = np.zeros(u_size(count))
+        self._steps, self._sweeps_left = np.zeros(len(self.lo)), 0
+        # Each sweep tries every variable both ways and each try grows with the halls: a tick of a large site does fewer.
+        self._sweeps_a_tick = max(EVALUATIONS_A_TICK // (2 * len(self.lo) * count), 1)
         self.plan: Plan | None = None
         self.chwst_cap_c = lim.chwst_sp_max_c
         self.cap_name = "ride_through"
@@ -110,7 +114,8 @@ class Planner:
         free_variables(now_u, w, self._halls, z)
         current = Proposal(z, min(now_u[U_CHILLERS], available), now_u[U_ECONOMIZER])
         if self._queue:
-            self._try(self._queue.pop(0), w, lim)
+            if self._search(self._queue[0], w, lim):
+                self._queue.pop(0)
             if not self._queue:
                 self._finish(w, lim, baseline_u, current)
         elif self.due(w, now_s):
@@ -156,14 +161,22 @@ class Planner:
         hi[0] = max(min(hi[0], self.chwst_cap_c), self.lo[0])
         return hi
 
-    def _try(self, candidate: Proposal, w: F64, lim: Limits) -> None:
+    def _search(self, candidate: Proposal, w: F64, lim: Limits) -> bool:
+        """One slice of the search from a candidate; True once it has had all its sweeps."""
+        if not self._sweeps_left:
+            first_steps(self._steps, SHRINK)
+            self._sweeps_left = SWEEPS
+        sweeps = min(self._sweeps_left, self._sweeps_a_tick)
         n, e = candidate.chillers, candidate.economizer
         held = self._rules.expected(self._now_u, w, n, e)
         cost = descend(
             candidate.z, n, e, held, w, self._halls, self._p, lim, self.lo,
-            self._upper(), SWEEPS, SHRINK, self._u, self._out,
+            self._upper(), sweeps, self._steps, self._u, self._out,
         )  # fmt: skip
-        self._found.append((float(cost), candidate))
+        self._sweeps_left -= sweeps
+        if not self._sweeps_left:
+            self._found.append((float(cost), candidate))
+        return not self._sweeps_left
 
     def _finish(self, w: F64, lim: Limits, baseline_u: F64, current: Proposal) -> None:
         """Choose among the candidates; never worse in the model than the rule baseline."""

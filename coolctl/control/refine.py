@@ -26,19 +26,14 @@ START_APPROACHES_K = (2.0, 4.5, 8.0)
 @kernel
 def descend(
     z: F64, chillers: float, economizer: float, held: F64, w: F64, halls: F64, p: PlantParams, lim: Limits,
-    lo: F64, hi: F64, sweeps: int, shrink: float, u: F64, out: F64,
+    lo: F64, hi: F64, sweeps: int, step: F64, u: F64, out: F64,
 ) -> float:  # fmt: skip
-    """Improve `z` in place by `sweeps` compass sweeps; returns its cost [W]. `u` and `out` are scratch."""
+    """Improve `z` in place by `sweeps` compass sweeps; returns its cost [W]. `u` and `out` are scratch.
+
+    `step` shrinks in place, so that a search can be continued where it was left.
+    """
     n = z.shape[0]
-    step = np.empty(n)
-    step[Z_CHWST] = STEP_CHWST_K
-    step[Z_CWST] = STEP_CWST_K
-    step[Z_CW_FLOW] = STEP_CW_FLOW
-    for h in range((n - Z_HALL) // 2):
-        step[Z_HALL + 2 * h] = STEP_SAT_K
-        step[Z_HALL + 2 * h + 1] = STEP_AIRFLOW
     for i in range(n):
-        step[i] *= shrink
         z[i] = clamp(z[i], lo[i], hi[i])
     best = cost_w(z, chillers, economizer, held, w, halls, p, lim, u, out)
     for _ in range(sweeps):
@@ -62,6 +57,17 @@ def descend(
 
 
 @kernel
+def first_steps(step: F64, shrink: float) -> None:
+    """Steps that a search starts with, times `shrink`: large from an unknown start, smaller near a known one."""
+    step[Z_CHWST] = STEP_CHWST_K * shrink
+    step[Z_CWST] = STEP_CWST_K * shrink
+    step[Z_CW_FLOW] = STEP_CW_FLOW * shrink
+    for h in range((step.shape[0] - Z_HALL) // 2):
+        step[Z_HALL + 2 * h] = STEP_SAT_K * shrink
+        step[Z_HALL + 2 * h + 1] = STEP_AIRFLOW * shrink
+
+
+@kernel
 def free_variables(u: F64, w: F64, halls: F64, z: F64) -> None:
     """The free variables of a setpoint vector, airflow ratio from its fan speeds."""
     z[Z_CHWST] = u[U_CHWST]
@@ -81,12 +87,14 @@ def best_for_machines(
     lo: F64, hi: F64, sweeps: int, u: F64, out: F64,
 ) -> float:  # fmt: skip
     """Best setpoints for given machines over several valleys of condenser water, left in `z`; returns the cost [W]."""
-    best_z = z.copy()
-    best = descend(best_z, chillers, economizer, held, w, halls, p, lim, lo, hi, sweeps, 1.0, u, out)
+    best_z, step = z.copy(), np.empty_like(z)
+    first_steps(step, 1.0)
+    best = descend(best_z, chillers, economizer, held, w, halls, p, lim, lo, hi, sweeps, step, u, out)
     for approach_k in START_APPROACHES_K:
         trial_z = z.copy()
         trial_z[Z_CWST] = w[W_OAWB] + approach_k
-        trial = descend(trial_z, chillers, economizer, held, w, halls, p, lim, lo, hi, sweeps, 1.0, u, out)
+        first_steps(step, 1.0)
+        trial = descend(trial_z, chillers, economizer, held, w, halls, p, lim, lo, hi, sweeps, step, u, out)
         if trial < best:
             best = trial
             best_z[:] = trial_z

@@ -10,7 +10,7 @@ import numpy as np
 from coolctl.control.objective import cost_w
 from coolctl.control.planner import INFEASIBLE_W, SHRINK, SWEEPS
 from coolctl.control.policy import Policy, decode
-from coolctl.control.refine import descend
+from coolctl.control.refine import descend, first_steps
 from coolctl.points import u_size
 from coolctl.site import Site
 from coolctl.thermal.plant import O_COOLING, OUTPUTS
@@ -39,10 +39,11 @@ def regret(sites: Sequence[Site], policy: Policy, states: int, seed: int) -> dic
         crossing += crossed
         if not crossed:
             raw.append(cost / example.cost_w - 1.0)
-        better = min(
-            descend(z.copy(), n, economizer, free, c.w, halls, p, lim, lo, hi, SWEEPS, SHRINK, u, out)
-            for n in {chillers, min(chillers + 1.0, c.available), max(chillers - 1.0, 0.0 if economizer else 1.0)}
-        )
+        step, better = np.empty(len(z)), np.inf
+        for n in {chillers, min(chillers + 1.0, c.available), max(chillers - 1.0, 0.0 if economizer else 1.0)}:
+            first_steps(step, SHRINK)
+            cost = descend(z.copy(), n, economizer, free, c.w, halls, p, lim, lo, hi, SWEEPS, step, u, out)
+            better = min(better, float(cost))
         refined.append(better / example.cost_w - 1.0)
     return {
         "states": states,
