@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from coolctl.control.decision import TERMS, Decision
-from coolctl.control.shield import BIT, Shield, rate_vectors
+from coolctl.control.shield import BIT, Shield, rate_vectors, running
 from coolctl.control.tick import IN_PROCESS, GatewayView, Tick
 from coolctl.gateway import GatewayCore
 from coolctl.invariants import TickRecord, Violation, Watch
@@ -31,6 +31,8 @@ class Audit:
         self._judge = Shield(
             tick.halls, tick.p, f.limits, f.rates, f.dwell, (f.control.authority_k, f.control.authority_ratio), tick.required_s
         )
+        seen = (site.table.one("chillers_on"), site.table.one("economizer_on"))
+        self._machines = list(zip(seen, (U_CHILLERS, U_ECONOMIZER), strict=True))
         self._last_s = float("nan")
         self._before: np.ndarray | None = None
         self.violations: list[tuple[float, Violation]] = []
@@ -77,7 +79,7 @@ class Audit:
             fan_min_ratio=lim.fan_speed_sp_min_ratio,
             dwell_on_s=site.file.dwell.chiller_on_s,
             between_starts_s=site.file.dwell.chiller_between_starts_s,
-            carries_without=self._carries(d),
+            carries_without=self._carries(d, snap),
             ride_through_s=float(term[_TERM["ride_through_s"]]),
             ride_through_needed_s=self._tick.required_s,
             stale_used=int(stale.sum()),
@@ -95,11 +97,12 @@ class Audit:
         self.violations += [(d.now_s, v) for v in found]
         return found
 
-    def _carries(self, d: Decision) -> bool | None:
-        """Whether what is left running carries 105 %; only asked when fewer chillers are set than before."""
-        ours = self.site.accepted[U_CHILLERS]
-        if self._before is None or not ours or not d.u[U_CHILLERS] < self._before[U_CHILLERS]:
+    def _carries(self, d: Decision, snap: Snapshot) -> bool | None:
+        """Whether what is left running carries 105 %; only asked when a chiller or the economizer is to stop."""
+        machines = [k for k in (U_CHILLERS, U_ECONOMIZER) if self.site.accepted[k]]
+        if self._before is None or not any(d.u[k] < self._before[k] for k in machines):
             return None
         w = self._tick.conditions
         ratio = self.site.file.limits.remaining_capacity_ratio
-        return self._judge.carries(d.u, w, float(d.u[U_CHILLERS]), float(d.u[U_ECONOMIZER]), ratio)
+        left = [running(float(snap.value[i]) if i >= 0 else np.nan, float(d.u[k])) for i, k in self._machines]
+        return self._judge.carries(d.u, w, left[0], left[1], ratio)

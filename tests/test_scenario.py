@@ -29,6 +29,18 @@ def test_policy_in_charge_keeps_every_invariant(loop, site: Site, policy, start:
     assert run.hottest_c <= 26.0 and not run.plant.bms.local
 
 
+@pytest.mark.parametrize("mode", ["auto", "fallback"])
+def test_taking_over_a_plant_on_its_economizer_stops_nothing_that_carries(loop, site: Site, policy, mode: str) -> None:  # type: ignore[no-untyped-def]
+    run = loop(site, policy, start="01-15T06", load=constant(0.4), mode=mode)
+    chwst_c = run.readings["chwst"]
+    assert run.readings["economizer_on"] == 1.0 and run.readings["chillers_on"] == 0.0
+    for _ in range(30):
+        run.run(10)
+        assert run.decision.setpoints["economizer_on_sp"] == 1.0 or run.readings["chillers_on"] > 0.0
+        assert run.readings["chwst"] <= chwst_c + 1.5
+    clean(run)
+
+
 def test_policy_in_charge_survives_load_that_halves_and_doubles(loop, site: Site, policy) -> None:  # type: ignore[no-untyped-def]
     run = loop(site, policy, load=constant(0.4)).run(1800)
     for ratio in (0.8, 0.4, 0.85):

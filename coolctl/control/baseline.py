@@ -39,6 +39,13 @@ def part_load_ratio(est: Estimate, p: PlantParams) -> float:
     return flow * CP_WATER_JKGK * max(warm - cold, 0.0) / (n * capacity_w(cold, cw, p.chiller))
 
 
+def begin_with_running(u: F64, est: Estimate) -> None:
+    """Start from the machines that are seen to run, so that taking over stops none."""
+    chillers, economizer = est.plant["chillers_on"], est.plant["economizer_on"]
+    if chillers > 0.5 or economizer > 0.5:
+        u[U_CHILLERS], u[U_ECONOMIZER] = np.nan_to_num(np.round(chillers)), float(economizer > 0.5)
+
+
 class Timer:
     """How long a condition has held."""
 
@@ -70,10 +77,14 @@ class B1:
         self.u[U_HALL::2], self.u[U_HALL + 1 :: 2] = self.SAT_C, 0.8
         self._cells = site.file.towers.cells
         self._up, self._down, self._on, self._off, self._swap = Timer(), Timer(), Timer(), Timer(), Timer()
-        self._retry_s = 0.0
+        self._retry_s, self._begun = 0.0, False
 
     def step(self, est: Estimate, demand_speed: F64, dt_s: float) -> F64:
-        u, n = self.u, self.u[U_CHILLERS]
+        u = self.u
+        if not self._begun:
+            begin_with_running(u, est)
+            self._begun = True
+        n = u[U_CHILLERS]
         u[U_HALL + 1 :: 2] = np.clip(self.AIRFLOW * demand_speed, self._fan_min, 1.0)
         plr = part_load_ratio(est, self._p)
         if u[U_ECONOMIZER] < 0.5:
@@ -128,9 +139,13 @@ class B2Lite:
         self.u[U_CW_FLOW] = self.CW_FLOW
         self.u[U_HALL::2], self.u[U_HALL + 1 :: 2] = 22.0, 0.8
         self._up, self._down, self._on, self._off, self._free, self._lost = (Timer() for _ in range(6))
+        self._begun = False
 
     def step(self, est: Estimate, demand_speed: F64, dt_s: float) -> F64:
         u = self.u
+        if not self._begun:
+            begin_with_running(u, est)
+            self._begun = True
         u[U_HALL + 1 :: 2] = np.clip(self.AIRFLOW * demand_speed, self._lim.fan_speed_sp_min_ratio, 1.0)
         self._supply_air(est, dt_s)
         self._chilled_water(est, dt_s)

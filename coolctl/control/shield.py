@@ -216,11 +216,18 @@ class Shield:
         self._dwelling(u, c, bits, held)
 
     def _remaining(self, u: F64, c: Context, bits: NDArray[np.int64]) -> None:
-        """Nothing that makes cold is stopped unless the rest, at what is published, carries 105 % and the loop rides."""
+        """Nothing that makes cold is stopped unless the rest, at what is published, carries 105 % and the loop rides.
+
+        Only what is seen to run counts as the rest: a chiller that was asked a second ago needs minutes to start.
+        """
         assert self.last is not None
         held, economizer = min(self.last[U_CHILLERS], c.available), self.last[U_ECONOMIZER]
         if u[U_CHILLERS] < held or u[U_ECONOMIZER] < economizer:
-            rest_ok = self.carries(u, c.est.w, u[U_CHILLERS], u[U_ECONOMIZER], self._lim.remaining_capacity_ratio)
+            chillers, plates = (
+                running(c.est.plant["chillers_on"], u[U_CHILLERS]),
+                running(c.est.plant["economizer_on"], u[U_ECONOMIZER]),
+            )
+            rest_ok = self.carries(u, c.est.w, chillers, plates, self._lim.remaining_capacity_ratio)
             if not (rest_ok and c.ride_through_s >= self._required_s and c.est.quorum):
                 self._floor(u, bits, U_CHILLERS, held, "remaining_capacity")
                 self._floor(u, bits, U_ECONOMIZER, economizer, "remaining_capacity")
@@ -285,6 +292,11 @@ class Shield:
                 self._changed_s[k] = now_s
         if u[U_CHILLERS] > self.last[U_CHILLERS]:
             self._started_s = now_s
+
+
+def running(seen: float, asked: float) -> float:
+    """Machines of those asked for that run; where that is not measured, as asked."""
+    return min(seen, asked) if seen == seen else asked
 
 
 def limit_vectors(lim: LimitsTable, halls: int, p: PlantParams) -> tuple[F64, F64]:

@@ -1,0 +1,121 @@
+"""The tick stays small, compiles nothing and collects nothing after the start. Generous bounds: machines are shared."""
+
+from __future__ import annotations
+
+import gc
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import SITE
+
+from coolctl import jit
+from coolctl.controller import Controller
+from coolctl.decision_json import encode_decision
+from coolctl.dialects import Decoder, encode_batch
+from coolctl.site import Site, load_site
+from coolctl.warmup import warm_up
+from sim_plant.load import synthetic
+from sim_plant.plant import SimPlant
+
+TOPIC = "coolctl/v1/hall1mw/tel"
+BATCH_POINTS = 500
+
+
+def with_halls(text: str, halls: int, racks: int) -> str:
+    """The default site with its hall cut into `halls` equal ones of `racks` racks each."""
+    begin, end = text.index("[[halls]]"), text.index("[chillers]")
+    hall = text[begin:end].replace("racks = 32", f"racks = {racks}").replace("crahs = 10", "crahs = 2")
+    hall = hall.replace("= 1e6", f"= {1e6 / halls:g}").replace("= 15e3", f"= {15e3 / halls:g}")
+    text = text[:begin] + "".join(hall.replace('"hall1"', f'"hall{k + 1}"') for k in range(halls)) + text[end:]
+    head, *rows = re.split(r"(?=\[\[points\]\])", text)
+    each = [[row.replace("hall1", f"hall{k + 1}") for k in range(halls)] if '"hall1' in row else [row] for row in rows]
+    return head + "\n".join(row for group in each for row in group)
+
+
+def whole_ticks(site: Site, policy, count: int) -> np.ndarray:  # type: ignore[no-untyped-def, type-arg]
+    """Seconds from the telemetry's bytes to the decision's, per tick."""
+    plant = SimPlant(site, load=synthetic())
+    readings = plant.reset(1)
+    controller = Controller(site, policy, "auto")
+    decoder = Decoder(site.table, site.file.mqtt.payload_max_bytes, site.file.mqtt.batch_max_bytes)
+    names = [p.id for p in site.table.points if not p.writable]
+    seconds = []
+    for k in range(count):
+        parts = [names[a : a + BATCH_POINTS] for a in range(0, len(names), BATCH_POINTS)]
+        messages = [encode_batch({i: readings[i] for i in part if i in readings}, 1000 * k) for part in parts]
+        begun = time.perf_counter()
+        samples = [sample for raw in messages for sample in decoder.decode(TOPIC, raw)]
+        controller.store.put(samples, float(k))
+        decision = controller.tick_snapshot(controller.store.snapshot(float(k)))
+        encode_decision(decision, [], {})
+        seconds.append(time.perf_counter() - begun)
+        readings = plant.step(decision.setpoints, 1.0)  # type: ignore[assignment]
+    assert decision.mode == "auto", decision.mode_reason
+    assert not decoder.rejects and not controller.store.rejects
+    return np.array(seconds[20:])
+
+
+def test_tick_of_the_default_site_takes_milliseconds(site: Site, policy) -> None:  # type: ignore[no-untyped-def]
+    seconds = whole_ticks(site, policy, 600)
+    assert np.median(seconds) <= 2e-3 and np.percentile(seconds, 99) <= 10e-3
+
+
+@pytest.mark.slow
+def test_tick_with_5000_points_takes_milliseconds(edited_site: Callable[..., Path], policy) -> None:  # type: ignore[no-untyped-def]
+    text = SITE.read_text()
+    big = load_site(edited_site((text, with_halls(text, 5, 980))))
+    assert len(big.table) > 4900
+    seconds = whole_ticks(big, policy, 420)
+    assert np.median(seconds) <= 5e-3 and np.percentile(seconds, 99) <= 25e-3
+
+
+def test_nothing_is_compiled_after_the_warm_up(site: Site, two_halls: Site, policy) -> None:  # type: ignore[no-untyped-def]
+    def compiled() -> int:
+        mine = [k for k in jit.KERNELS if k.py_func.__module__.startswith(("coolctl.thermal", "coolctl.control"))]
+        return sum(len(k.signatures) for k in mine)
+
+    for other in (site, two_halls):
+        warm_up(other, policy)
+        before = compiled()
+        for mode in ("auto", "fallback", "shadow", "bounded"):
+            controller = Controller(other, policy, mode)
+            plant = SimPlant(other)
+            readings = plant.reset(2)
+            for k in range(310):
+                readings = plant.step(controller.tick(readings, float(k)).setpoints, 1.0)  # type: ignore[assignment]
+        assert compiled() == before
+
+
+def test_kernels_have_one_signature_each_and_a_frozen_one_refuses_another() -> None:
+    assert all(len(k.signatures) <= 1 for k in jit.KERNELS), [k.py_func.__name__ for k in jit.KERNELS if len(k.signatures) > 1]
+
+    @jit.kernel
+    def twice(x: float) -> float:
+        return 2.0 * x
+
+    try:
+        assert twice(1.5) == 3.0
+        twice.disable_compile()  # type: ignore[attr-defined]
+        with pytest.raises(TypeError):
+            twice(np.zeros(3))
+    finally:
+        jit.KERNELS.remove(twice)
+
+
+def test_ticks_leave_no_garbage_for_the_collector(site: Site, policy) -> None:  # type: ignore[no-untyped-def]
+    controller = Controller(site, policy, "auto")
+    readings = SimPlant(site).reset(1)
+    for k in range(400):
+        controller.tick(readings, float(k))
+    gc.collect()
+    gc.disable()
+    try:
+        for k in range(400, 900):
+            controller.tick(readings, float(k))
+        assert gc.collect() <= 50  # cycles found in 500 ticks: the daemon never needs a full collection
+    finally:
+        gc.enable()
