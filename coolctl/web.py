@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import signal
 import sys
@@ -17,10 +16,12 @@ from coolctl.edge.web import PageServer
 from coolctl.points import SampleStore
 from coolctl.site import Site, load_site
 from coolctl.site_points import rack_machines
+from coolctl.strict_json import Rejected, parse_object
 
 REFRESH_S = 0.5
 HISTORY_STEP_S, HISTORY_S = 10.0, 1800.0
 EVENTS_KEPT = 30
+DECISION_MAX_BYTES = 1 << 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -109,10 +110,11 @@ class Listener:
             self.telemetry_s = m.received_s if samples else self.telemetry_s
             return
         try:
-            decision = json.loads(m.payload)
-            t_s, power, events = float(decision["t_s"]), decision["power"], list(decision["events"])
-            point = (t_s, power["measured_w"], _corrected(power))
-        except (ValueError, KeyError, TypeError, RecursionError):
+            decision = parse_object(m.payload, DECISION_MAX_BYTES)
+            t_s, power = float(decision["t_s"]), decision["power"]
+            events = [e for e in decision["events"] if isinstance(e, dict)]
+            point = (t_s, _number(power["measured_w"]), _corrected(power))
+        except (Rejected, ValueError, KeyError, TypeError):
             return  # not a decision: the page shows the last good one growing old
         self.decision, self.decision_s = decision, m.received_s
         self.events.extend(events)
@@ -138,12 +140,16 @@ class Listener:
         }
 
 
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
 def _corrected(power: dict[str, Any]) -> float | None:
     """The model's baseline power, corrected by how far the model is off right now; None where it cannot be said."""
-    measured, model, baseline = power["measured_w"], power["model_w"], power["baseline_w"]
+    measured, model, baseline = (_number(power[k]) for k in ("measured_w", "model_w", "baseline_w"))
     if not (measured and model and baseline) or model <= 0.0:
         return None
-    return round(float(baseline) * min(max(float(measured) / float(model), 0.2), 5.0), 1)
+    return round(baseline * min(max(measured / model, 0.2), 5.0), 1)
 
 
 def _age(seconds: float) -> float | None:

@@ -33,22 +33,14 @@ class Stack:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, name: str) -> None:
-        """Start or restart one of `gateway`, `daemon`."""
+        """Start or restart one of `gateway`, `daemon`, `web`."""
+        state = ["--state", str(self.folder / "state")]
         words = {
-            "gateway": ["-m", "coolctl", "gateway", "--state", str(self.folder / "state")],
-            "daemon": [
-                "-m",
-                "coolctl",
-                "run",
-                "--state",
-                str(self.folder / "state"),
-                "--metrics-port",
-                "-1",
-                "--record",
-                str(self.folder / "rec"),
-            ],
+            "gateway": ["gateway", *state],
+            "daemon": ["run", *state, "--metrics-port", "-1", "--record", str(self.folder / "rec")],
+            "web": ["web", "--port", "0"],
         }[name]
-        self._spawn(name, words)
+        self._spawn(name, ["-m", "coolctl", *words])
 
     def start_plant(self, speed: float, *more: str) -> None:
         self._spawn("plant", ["-m", "sim_plant", "--speed", str(speed), "--truth", str(self.folder / "truth.csv"), *more])
