@@ -27,8 +27,8 @@ class Line(NamedTuple):
 class Stack:
     """Broker, gateway, daemon and plant; `close` ends what was started here, by pid."""
 
-    def __init__(self, site: Path, folder: Path, *, kind: str = "auto"):
-        self.site, self.folder = site, folder
+    def __init__(self, site: Path, folder: Path, *, kind: str = "auto", metrics_port: int = -1):
+        self.site, self.folder, self.metrics_port = site, folder, metrics_port
         self.broker = Broker(kind)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -37,7 +37,7 @@ class Stack:
         state = ["--state", str(self.folder / "state")]
         words = {
             "gateway": ["gateway", *state],
-            "daemon": ["run", *state, "--metrics-port", "-1", "--record", str(self.folder / "rec")],
+            "daemon": ["run", *state, "--metrics-port", str(self.metrics_port), "--record", str(self.folder / "rec")],
             "web": ["web", "--port", "0"],
         }[name]
         self._spawn(name, ["-m", "coolctl", *words])
