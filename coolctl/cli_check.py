@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from coolctl.cli_args import output
 from coolctl.errors import EXIT_CONFIG, EXIT_OK, ConfigError
 from coolctl.site import load_site
 
@@ -16,7 +17,7 @@ SECRET_KEYS = ("password_file", "username")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="the site file")
-    parser.add_argument("--json", metavar="FILE|-", help="write faults or the effective configuration")
+    parser.add_argument("--json", type=output, metavar="FILE|-", help="write faults or the effective configuration")
 
 
 def main(args: argparse.Namespace) -> int:

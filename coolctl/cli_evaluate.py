@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from coolctl.cli_args import hours, output, positive
 from coolctl.controller import Controller, RuleController
 from coolctl.edge.onnx_policy import load_policy
 from coolctl.errors import EXIT_OK, EXIT_USAGE
@@ -27,12 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--load-scale", choices=("peak", "mean"), default="peak")
     parser.add_argument("--controllers", default=",".join(CONTROLLERS), help="of b1, b2lite, ai")
     span = parser.add_mutually_exclusive_group()
-    span.add_argument("--hours", default="0:24", metavar="A:B", help="plant hours after --start (default 0:24)")
-    span.add_argument("--days", type=float, metavar="N")
+    span.add_argument("--hours", type=hours, default=(0.0, 24.0), metavar="A:B", help="plant hours after --start (default 0:24)")
+    span.add_argument("--days", type=positive, metavar="N")
     parser.add_argument("--start", default="07-15T00", metavar="MM-DDTHH")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--policy", default="", help="folder or name under models/ (default: the site's)")
-    parser.add_argument("--json", metavar="FILE|-", help="write the ledger")
+    parser.add_argument("--json", type=output, metavar="FILE|-", help="write the ledger")
 
 
 def main(args: argparse.Namespace) -> int:
@@ -42,20 +43,13 @@ def main(args: argparse.Namespace) -> int:
         print(f"--controllers: {', '.join(unknown) or 'none'} given; there are {', '.join(CONTROLLERS)}", file=sys.stderr)
         return EXIT_USAGE
     site = load_site(args.site)
-    begin_h, hours = _span(args)
-    ledger = compare(site, names, hours, args, begin_h)
+    begin_h, length_h = (0.0, 24.0 * args.days) if args.days else args.hours
+    ledger = compare(site, names, length_h, args, begin_h)
     write_ledger(ledger.as_dict(), args.json)
     return EXIT_OK
 
 
-def _span(args: argparse.Namespace) -> tuple[float, float]:
-    if args.days is not None:
-        return 0.0, 24.0 * args.days
-    begin, _, end = args.hours.partition(":")
-    return float(begin or 0.0), float(end) - float(begin or 0.0)
-
-
-def compare(site: Site, names: list[str], hours: float, args: argparse.Namespace, begin_h: float = 0.0) -> Ledger:
+def compare(site: Site, names: list[str], length_h: float, args: argparse.Namespace, begin_h: float = 0.0) -> Ledger:
     """Run the named controllers on simulated plants of the same seed, load and weather."""
     accounts = {}
     labels: dict[str, str] = {}
@@ -71,8 +65,8 @@ def compare(site: Site, names: list[str], hours: float, args: argparse.Namespace
             controller = RuleController(site, name)
         if sys.stderr.isatty():
             print(f"running {name} …", file=sys.stderr)
-        accounts[name] = run(site, plant, controller, hours, args.seed)
-    return Ledger(site, hours, args.seed, accounts, labels)
+        accounts[name] = run(site, plant, controller, length_h, args.seed)
+    return Ledger(site, length_h, args.seed, accounts, labels)
 
 
 def make_plant(site: Site, args: argparse.Namespace, begin_h: float = 0.0) -> Any:

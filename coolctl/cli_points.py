@@ -6,6 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
+from coolctl.cli_args import output
 from coolctl.errors import EXIT_OK
 from coolctl.site import load_site
 
@@ -14,7 +15,7 @@ COLUMNS = ("id", "role", "machine", "unit", "low", "high", "age_max_s", "topic",
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--site", required=True, metavar="FILE")
-    parser.add_argument("--json", metavar="FILE|-")
+    parser.add_argument("--json", type=output, metavar="FILE|-")
 
 
 def main(args: argparse.Namespace) -> int:

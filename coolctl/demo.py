@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import coolctl
+from coolctl.cli_args import not_negative, output, positive
 from coolctl.cli_evaluate import make_plant, write_ledger
 from coolctl.controller import RuleController
 from coolctl.edge.broker import Broker, free_port
 from coolctl.edge.onnx_policy import load_policy
-from coolctl.errors import EXIT_FAILED, EXIT_OK
+from coolctl.errors import EXIT_FAILED, EXIT_OK, ConfigError, Fault
 from coolctl.paths import shared_folder
 from coolctl.savings.evaluate import SKIP_S, Auditor, Ledger, run
 from coolctl.savings.ledger import Account
@@ -34,9 +35,13 @@ PROGRESS_EVERY_S = 5.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--site", default="", metavar="FILE", help="default: the shipped 1 MW hall")
-    parser.add_argument("--duration", type=float, default=120.0, metavar="S", help="wall seconds (default 120)")
-    parser.add_argument("--plant-hours", type=float, default=0.0, metavar="H", help="end after so many plant hours instead")
-    parser.add_argument("--speed", type=float, default=60.0, help="plant seconds per wall second, 0 = unpaced (default 60)")
+    parser.add_argument("--duration", type=positive, default=120.0, metavar="S", help="wall seconds (default 120)")
+    parser.add_argument(
+        "--plant-hours", type=not_negative, default=0.0, metavar="H", help="end after so many plant hours instead"
+    )
+    parser.add_argument(
+        "--speed", type=not_negative, default=60.0, help="plant seconds per wall second, 0 = unpaced (default 60)"
+    )
     parser.add_argument("--start", default="07-15T06", metavar="MM-DDTHH")
     parser.add_argument("--load", default="", metavar="FILE[:COLUMN|sum]")
     parser.add_argument("--load-scale", choices=("peak", "mean"), default="peak")
@@ -45,11 +50,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-web", action="store_true", help="without the live page")
     parser.add_argument("--port", type=int, default=None, help="the page's port (default: the site file's, else a free one)")
     parser.add_argument("--record", default="", metavar="DIR", help="keep the recording here")
-    parser.add_argument("--json", metavar="FILE|-", help="write the ledger")
+    parser.add_argument("--json", type=output, metavar="FILE|-", help="write the ledger")
 
 
 def main(args: argparse.Namespace) -> int:
     site = load_site(args.site or shared_folder("config") / "sites" / "hall1mw.toml")
+    if not site.file.site.simulated:
+        key = "site.simulated"
+        raise ConfigError([Fault(site.path, None, key, "a demo needs `simulated = true`: its plant's clock drives the loop")])
     demo = Demo(site, args)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: demo.interrupt())
@@ -69,6 +77,7 @@ class Demo:
 
     def __init__(self, site: Site, args: argparse.Namespace):
         self.site, self.args = site, args
+        self.plant = make_plant(site, args)  # first of all: a wrong load or weather file is said before anything runs
         self.processes: list[tuple[str, subprocess.Popen[bytes]]] = []
         self.broker: Broker | None = None
         self.server: Any = None
@@ -135,11 +144,10 @@ class Demo:
     def _run_plant(self, address: str) -> bool:
         from sim_plant.mqtt_plant import PlantServer, RunSettings
 
-        plant = make_plant(self.site, self.args)
         steps = int(self.args.plant_hours * 3600.0) if self.args.plant_hours else 1 << 62
         wall_s = float("inf") if self.args.plant_hours else self.args.duration
         settings = RunSettings(address, self.args.speed, wall_s, steps, START_WAIT_S)
-        self.server = PlantServer(self.site, plant, self.args.seed, settings)
+        self.server = PlantServer(self.site, self.plant, self.args.seed, settings)
         self.server.run(self._each)
         if not self.server.leased_steps and not self.interrupted:
             say("the controller never leased a setpoint:")

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from coolctl.cli_args import output
 from coolctl.control.decision import TERMS, Decision
 from coolctl.control.policy import Policy
 from coolctl.controller import Controller
@@ -34,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--terms", default="", metavar="CSV", help="write every intermediate term of every tick")
     parser.add_argument("--from", dest="from_s", type=float, default=-math.inf, metavar="T", help="show from here [s of the run]")
     parser.add_argument("--to", dest="to_s", type=float, default=math.inf, metavar="T", help="stop here [s of the run]")
-    parser.add_argument("--json", metavar="FILE|-")
+    parser.add_argument("--json", type=output, metavar="FILE|-")
 
 
 class Difference(NamedTuple):

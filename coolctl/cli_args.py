@@ -1,0 +1,45 @@
+"""Argument types that several verbs share: what is wrong with an argument is said before anything is started."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+
+
+def not_negative(text: str) -> float:
+    """A finite number, zero or more."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0.0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of zero or more")
+    return value
+
+
+def positive(text: str) -> float:
+    """A finite number above zero."""
+    value = not_negative(text)
+    if value == 0.0:
+        raise argparse.ArgumentTypeError("must be more than zero")
+    return value
+
+
+def hours(text: str) -> tuple[float, float]:
+    """`A:B` as (A, B - A) in hours, or `B` alone."""
+    begin, colon, end = text.partition(":")
+    if not colon:
+        begin, end = "0", text
+    first_h, last_h = not_negative(begin or "0"), not_negative(end)
+    if not last_h > first_h:
+        raise argparse.ArgumentTypeError(f"{text!r}: the second hour must be later than the first")
+    return first_h, last_h - first_h
+
+
+def output(text: str) -> str:
+    """A file that can be written, or `-`."""
+    path = Path(text)
+    if text != "-" and (path.is_dir() or not path.absolute().parent.is_dir()):
+        raise argparse.ArgumentTypeError(f"{text!r} cannot be written: no such folder, or a folder itself")
+    return text
