@@ -179,14 +179,15 @@ def _minimum_air(r: TickRecord, h: History) -> str:
 
 
 def _stops(r: TickRecord, h: History) -> str:
-    before = h.last.published.get("chillers_on_sp") if h.last else None
-    now = r.published.get("chillers_on_sp")
-    if before is None or now is None or now >= before or r.carries_without is None:
+    names = ("chillers_on_sp", "economizer_on_sp")
+    before = {n: h.last.published[n] for n in names if h.last and n in h.last.published}
+    stopped = [n for n, was in before.items() if r.published.get(n, was) < was]
+    if not stopped or r.carries_without is None:
         return ""
     if not r.carries_without:
-        return "a chiller was stopped although the rest does not carry 105 %"
+        return f"{stopped[0]} fell although what is left running does not carry 105 %"
     if r.ride_through_s < r.ride_through_needed_s:
-        return f"a chiller was stopped at {r.ride_through_s:.0f} s of ride-through"
+        return f"{stopped[0]} fell at {r.ride_through_s:.0f} s of ride-through"
     return ""
 
 
