@@ -80,6 +80,7 @@ class B1:
         self._retry_s, self._begun = 0.0, False
 
     def step(self, est: Estimate, demand_speed: F64, dt_s: float) -> F64:
+        """The setpoint vector after `dt_s` [s] more."""
         u = self.u
         if not self._begun:
             begin_with_running(u, est)
@@ -142,6 +143,7 @@ class B2Lite:
         self._begun = False
 
     def step(self, est: Estimate, demand_speed: F64, dt_s: float) -> F64:
+        """The setpoint vector after `dt_s` [s] more; resets move, the rest follows."""
         u = self.u
         if not self._begun:
             begin_with_running(u, est)

@@ -81,6 +81,7 @@ class Expert:
         return self.p._replace(economizer=self.p.economizer._replace(present=present))
 
     def limits(self, c: Conditions) -> Limits:
+        """The optimisation's limits under `c`."""
         lim = self.site.file.limits
         return Limits(
             c.limit_c - lim.rack_inlet_margin_k - PLAN_INLET_RESERVE_K, 0.0, lim.airflow_ratio_min,
