@@ -32,15 +32,15 @@ class Stack:
         self.broker = Broker(kind)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
-    def start(self, name: str) -> None:
-        """Start or restart one of `gateway`, `daemon`, `web`."""
+    def start(self, name: str, *more: str) -> None:
+        """Start or restart one of `gateway`, `daemon`, `web`, with more arguments."""
         state = ["--state", str(self.folder / "state")]
         words = {
             "gateway": ["gateway", *state],
             "daemon": ["run", *state, "--metrics-port", str(self.metrics_port), "--record", str(self.folder / "rec")],
             "web": ["web", "--port", "0"],
         }[name]
-        self._spawn(name, ["-m", "coolctl", *words])
+        self._spawn(name, ["-m", "coolctl", *words, *more])
 
     def start_plant(self, speed: float, *more: str) -> None:
         self._spawn("plant", ["-m", "sim_plant", "--speed", str(speed), "--truth", str(self.folder / "truth.csv"), *more])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from stack import Line, Stack
+from stack import ROOT, Line, Stack
 
 from coolctl import replay
 from coolctl.edge.broker import Broker, mosquitto_path
@@ -67,6 +68,23 @@ def test_kill_9_gives_the_plant_its_own_control_and_the_rest_recovers(stack: Sta
     assert max(line.hottest_c for line in lines) < 26.0
     others = {"daemon", "gateway", "plant"} - {victim}
     assert all(stack.processes[name].poll() is None for name in others)
+
+
+@needs_mosquitto
+def test_daemon_with_a_broken_policy_says_so_and_leases_the_rules(stack: Stack, tmp_path: Path) -> None:
+    broken = shutil.copytree(ROOT / "models" / "default", tmp_path / "broken")
+    raw = bytearray((broken / "policy.onnx").read_bytes())
+    raw[len(raw) // 2] ^= 1
+    (broken / "policy.onnx").write_bytes(raw)
+    stack.start("gateway")
+    stack.start("daemon", "--policy", str(broken))
+    stack.start_plant(20.0, "--load", "0.6")
+    stack.wait("the rules are leased", lambda lines: leased(lines) and len(lines) > 400, START_S)
+    said = (stack.folder / "daemon.log").read_text()
+    assert "policy refused" in said and "sha256" in said and "Traceback" not in said
+    decision = hear(client(stack.broker, "coolctl/v1/hall1mw/decision"))
+    assert decision is not None and json.loads(decision)["mode"] == "fallback"
+    assert (broken / "policy.onnx").read_bytes() == bytes(raw)  # nothing is mended behind anybody's back
 
 
 @needs_mosquitto
