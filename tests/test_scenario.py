@@ -9,7 +9,7 @@ from conftest import SITE
 from coolctl.control.policy import OUTPUTS
 from coolctl.controller import RuleController
 from coolctl.savings.evaluate import evaluate
-from coolctl.savings.ledger import Account, service_faults
+from coolctl.savings.ledger import Account, heat_left_charge_kwh, service_faults
 from coolctl.site import Site, load_site
 from sim_plant import faults
 from sim_plant.load import constant, synthetic
@@ -254,6 +254,17 @@ def test_ledger_over_cooling_costs(site: Site) -> None:
     cold = Constant({"hall1.sat_sp": 18.0, "chwst_sp": 8.0, "hall1.fan_speed_sp": 100.0, "chillers_on_sp": 3.0})
     ledger = evaluate(plant, {"b1": RuleController(site, "b1"), "cold": cold}, 1.5, site=site).as_dict()
     assert ledger["savings"]["cold_vs_b1"]["cooling_ratio"] < -0.3
+
+
+def test_ledger_heat_put_aside_is_charged_and_cold_put_aside_is_not_credited(site: Site) -> None:
+    base = {"stored_kwh": 5.0, "heat_kwh": 1005.0, "energy_kwh": {"cooling_total": 200.0}}
+    warm, cold = base | {"stored_kwh": 105.0}, base | {"stored_kwh": -95.0}
+    assert heat_left_charge_kwh(warm, base) == pytest.approx(20.0)  # 100 kWh of heat at the baseline's 0.2 kWh a kWh
+    assert heat_left_charge_kwh(cold, base) == 0.0 == heat_left_charge_kwh(base, base)
+    plant = SimPlant(site, from_statistics("CHN_Guiyang").starting("07-15T12"), constant(0.6))
+    lazy = Constant({"hall1.sat_sp": 22.0, "chwst_sp": 17.0, "chw_dp_sp": 140.0, "chillers_on_sp": 1.0})
+    saving = evaluate(plant, {"b1": RuleController(site, "b1"), "lazy": lazy}, 1.0, site=site).as_dict()["savings"]["lazy_vs_b1"]
+    assert saving["heat_left_charge_kwh"] > 5.0  # the buffer tank warmed by a few kelvin
 
 
 def test_ledger_one_hot_rack_is_enough(site: Site) -> None:

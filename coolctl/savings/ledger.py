@@ -165,6 +165,14 @@ def service_faults(site: Site, mine: Account, base: Account) -> list[str]:
     return faults
 
 
+def heat_left_charge_kwh(mine: dict[str, Any], base: dict[str, Any]) -> float:
+    """Electricity [kWh] that the heat still in loop and hall would have cost the baseline: what a run put aside is no
+    saving. Charged where `mine` left more than `base`, never credited."""
+    left = mine["stored_kwh"] - base["stored_kwh"]
+    removed = base["heat_kwh"] - base["stored_kwh"]
+    return float(left * base["energy_kwh"]["cooling_total"] / removed) if left > 0.0 and removed > 0.0 else 0.0
+
+
 def savings(site: Site, accounts: dict[str, Account]) -> dict[str, Any]:
     """Paired savings of every run against every other baseline, with the verdict on equal service."""
     result: dict[str, Any] = {}
@@ -177,9 +185,12 @@ def savings(site: Site, accounts: dict[str, Account]) -> dict[str, Any]:
             it_idle_a = mine["it_kwh"] - mine["energy_kwh"]["server_fan_increase"]
             it_idle_b = theirs["it_kwh"] - theirs["energy_kwh"]["server_fan_increase"]
             faults = service_faults(site, account, base)
+            charge = heat_left_charge_kwh(mine, theirs)
+            a += charge
             result[f"{name}_vs_{base_name}"] = {
                 "cooling_ratio": round(1.0 - a / b, 4) if b else None,
                 "facility_ratio": round(1.0 - (a + it_idle_a) / (b + it_idle_b), 4) if b else None,
+                "heat_left_charge_kwh": round(charge, 3),
                 "equal_service": not faults,
                 "service_faults": faults,
             }

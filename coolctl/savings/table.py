@@ -40,11 +40,11 @@ def render(ledger: dict[str, Any]) -> str:
 
 
 def _notes(ledger: dict[str, Any]) -> list[str]:
-    """Say so when a run ended with heat put aside: over short runs that looks like a saving."""
+    """Say so when a run ended with heat put aside: over short runs that would look like a saving."""
     entries = ledger["controllers"]
     stored = [e["stored_kwh"] for e in entries.values()]
     heat = max((e["heat_kwh"] for e in entries.values()), default=0.0)
     if heat and max(stored) - min(stored) > 0.02 * heat:
         parts = ", ".join(f"{name} {e['stored_kwh']:+.0f}" for name, e in entries.items())
-        return [f"note: heat still in loop and hall at the end [kWh]: {parts}; run longer for a fair figure"]
+        return [f"note: heat still in loop and hall at the end [kWh]: {parts}; the savings count it at the baseline's price"]
     return []
