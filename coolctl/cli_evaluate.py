@@ -16,7 +16,7 @@ from coolctl.savings.evaluate import Ledger, run
 from coolctl.savings.table import render
 from coolctl.site import Site, load_site
 
-CONTROLLERS = ("b1", "b2lite", "ai")
+CONTROLLERS = ("b1", "b2lite", "b2", "ai")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--load", default="", metavar="FILE[:COLUMN|sum]", help="default: synthetic AI load; a number is constant"
     )
     parser.add_argument("--load-scale", choices=("peak", "mean"), default="peak")
-    parser.add_argument("--controllers", default=",".join(CONTROLLERS), help="of b1, b2lite, ai")
+    parser.add_argument("--controllers", default=",".join(CONTROLLERS), help="of b1, b2lite, b2, ai")
     span = parser.add_mutually_exclusive_group()
     span.add_argument("--hours", type=hours, default=(0.0, 24.0), metavar="A:B", help="plant hours after --start (default 0:24)")
     span.add_argument("--days", type=positive, metavar="N")

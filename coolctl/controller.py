@@ -9,6 +9,7 @@ from coolctl.control.baseline import B1, B2Lite, Rules
 from coolctl.control.decision import Decision
 from coolctl.control.estimate import Estimator
 from coolctl.control.feedforward import AirflowDemand
+from coolctl.control.guideline36 import B2
 from coolctl.control.policy import Policy
 from coolctl.control.tick import IN_PROCESS, GatewayView, Tick
 from coolctl.points import SampleStore, Snapshot
@@ -16,7 +17,7 @@ from coolctl.site import Site
 from coolctl.thermal.params import hall_array, plant_params
 from coolctl.thermal.plant import PlantParams
 
-BASELINES: dict[str, Callable[[Site, PlantParams], Rules]] = {"b1": B1, "b2lite": B2Lite}
+BASELINES: dict[str, Callable[[Site, PlantParams], Rules]] = {"b1": B1, "b2lite": B2Lite, "b2": B2}
 
 
 class Controller:
@@ -49,7 +50,7 @@ class Controller:
 
 
 class RuleController:
-    """A baseline driven directly, without shield or policy: what the comparison calls `b1` and `b2lite`."""
+    """A baseline driven directly, without shield or policy: what the comparison calls `b1`, `b2lite` and `b2`."""
 
     def __init__(self, site: Site, name: str):
         self.site = site

@@ -210,7 +210,7 @@ def step(
     x: F64, s: F64, machines: F64, inlet_c: F64, gain: F64, offset_k: F64, starts, it_w: F64, u: F64, weather: F64,  # type: ignore[no-untyped-def]
     health: F64, chillers_ok: F64, plant_ok: F64, rows: F64, p: PlantRecord, dt_s: float, y: F64, out: F64,
 ) -> None:  # fmt: skip
-    """One step of `dt_s` ≤ 1 s. `weather`: dry bulb, wet bulb [°C], pressure [Pa], humidity ratio [kg/kg];
+    """One step of `dt_s` ≤ 5 s. `weather`: dry bulb, wet bulb [°C], pressure [Pa], humidity ratio [kg/kg];
     `plant_ok`: chilled water pumps, condenser pumps, towers (1 = healthy, less = weak)."""
     halls_step(x, inlet_c, gain, offset_k, starts, it_w, u, s, weather[3], weather[2], health, rows, p, dt_s, y, out)
     active = sequence_step(machines, u, chillers_ok, p, dt_s, out)
@@ -222,6 +222,35 @@ def step(
     cw_each_kgs = out[P_CW_KGS] / max(units, 1.0)
     rejected_w = chilled_water_step(s, machines, u, cw_each_kgs, plant_ok[0], p, dt_s, out)
     condenser_step(s, u, weather[0], weather[1], weather[2], active, plant_ok[1], plant_ok[2], rejected_w, p, dt_s, out)
+
+
+@kernel
+def steps(
+    count: int, x: F64, s: F64, machines: F64, inlet_c: F64, gain: F64, offset_k: F64, starts, it_w: F64, u: F64, weather: F64,  # type: ignore[no-untyped-def]
+    health: F64, chillers_ok: F64, plant_ok: F64, rows: F64, p: PlantRecord, dt_s: float, y: F64, out: F64,
+) -> None:  # fmt: skip
+    """`count` steps of `dt_s` under the same setpoints, load and weather."""
+    for _ in range(count):
+        step(
+            x,
+            s,
+            machines,
+            inlet_c,
+            gain,
+            offset_k,
+            starts,
+            it_w,
+            u,
+            weather,
+            health,
+            chillers_ok,
+            plant_ok,
+            rows,
+            p,
+            dt_s,
+            y,
+            out,
+        )
 
 
 @kernel

@@ -105,7 +105,7 @@ class Planner:
 
     def step(
         self, w: F64, lim: Limits, policy: Proposal | None, baseline_u: F64, now_u: F64, available: float,
-        now_s: float, peak_w: F64,
+        now_s: float, dt_s: float, peak_w: F64,
     ) -> Plan | None:  # fmt: skip
         """One slice of work under conditions `w`; `now_u` is what is set and running now, `peak_w` the load of each
         hall [W] that may be back at any moment."""
@@ -113,12 +113,14 @@ class Planner:
         z = np.empty(len(self.lo))
         free_variables(now_u, w, self._halls, z)
         current = Proposal(z, min(now_u[U_CHILLERS], available), now_u[U_ECONOMIZER])
-        if self._queue:
+        # One slice a second: a caller with longer steps does the slices of its step at once.
+        for _ in range(max(int(dt_s), 1) if self._queue else 0):
             if self._search(self._queue[0], w, lim):
                 self._queue.pop(0)
             if not self._queue:
                 self._finish(w, lim, baseline_u, current)
-        elif self.due(w, now_s):
+                return self.plan
+        if not self._queue and self.due(w, now_s):
             self._started_s = now_s
             self._load_w, self._wetbulb_c = float(w[W_HALL:].sum()), float(w[W_OAWB])
             self._found = []

@@ -122,7 +122,7 @@ class Tick:
         available = self._available(est)
         proposal, u_policy, policy_fault = self._propose(est, available)
         mode, reason = self._mode(est, gateway, policy_fault, actual_u, dt_s)
-        plan = self._plan(est, proposal, baseline_u, available)
+        plan = self._plan(est, proposal, baseline_u, available, dt_s)
         wish, used = self._wish(mode, plan, baseline_u, demand)
         wish = np.where(self.rules.owned, own_u, wish)
         context = Context(
@@ -234,9 +234,9 @@ class Tick:
             PLAN_PLR_MAX, EVAPORATOR_MAX, est.dewpoint_c, lim.dewpoint_margin_k, lim.fan_speed_sp_min_ratio,
         )  # fmt: skip
 
-    def _plan(self, est: Estimate, proposal: Proposal | None, baseline_u: F64, available: float) -> Plan | None:
+    def _plan(self, est: Estimate, proposal: Proposal | None, baseline_u: F64, available: float, dt_s: float) -> Plan | None:
         last = self.shield.last if self.shield.last is not None else baseline_u
-        return self._planner.step(est.w, self._limits(est), proposal, baseline_u, last, available, est.now_s, self._peak_w)
+        return self._planner.step(est.w, self._limits(est), proposal, baseline_u, last, available, est.now_s, dt_s, self._peak_w)
 
     def _wish(self, mode: str, plan: Plan | None, baseline_u: F64, demand: F64) -> tuple[F64, bool]:
         """What the tick would like before the shield: the plan where the policy is in charge, else the baseline."""

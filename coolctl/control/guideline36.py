@@ -1,0 +1,211 @@
+"""B2: a full sequence in the manner of ASHRAE Guideline 36, the fair opponent and the daemon's fallback.
+
+Every reset is trim & respond on requests. Plant loop: first pump pressure, then water temperature; condenser water by
+lift; chillers staged on part load against a lift-dependent mark; economizer integrated, enabled on its predicted outlet.
+Numbers from LBNL's executable Guideline 36 (Modelica Buildings, G36 templates), §5.20; supply air is outside the
+guideline and follows the trade's practice. Needs measurements only: no plant model, no policy.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coolctl.control.baseline import Timer, begin_with_running, part_load_ratio
+from coolctl.control.estimate import Estimate, largest_known
+from coolctl.num import first_order
+from coolctl.points import U_CELLS, U_CHILLERS, U_CHW_DP, U_CHWST, U_CW_FLOW, U_CWST, U_ECONOMIZER, U_HALL, u_size
+from coolctl.thermal.plant import W_OAWB, PlantParams
+
+if TYPE_CHECKING:
+    from coolctl.site import Site
+
+F64 = NDArray[np.float64]
+
+
+class Reset(NamedTuple):
+    """Constants of one trim & respond loop; `respond` has the opposite sign of `trim`."""
+
+    start: float
+    low: float
+    high: float
+    delay_s: float
+    period_s: float
+    ignored: float
+    trim: float
+    respond: float
+    respond_max: float
+
+
+class TrimRespond:
+    """Every period: always trim; respond to each request beyond those ignored, up to a cap; then clip."""
+
+    def __init__(self, reset: Reset):
+        self.reset = reset
+        self.value = reset.start
+        self._wait_s = reset.delay_s
+
+    def step(self, requests: float, dt_s: float, frozen: bool = False) -> float:
+        """The setpoint after `dt_s` [s] more."""
+        r = self.reset
+        self._wait_s -= dt_s
+        if self._wait_s > 0.0 or frozen:
+            return self.value
+        self._wait_s = r.period_s
+        move = r.trim
+        if requests > r.ignored:
+            respond = r.respond * (requests - r.ignored)
+            move += min(respond, r.respond_max) if r.respond > 0.0 else max(respond, r.respond_max)
+        self.value = min(max(self.value + move, r.low), r.high)
+        return self.value
+
+
+class B2:
+    """Setpoints of the whole sequence; one `step` a tick."""
+
+    AIRFLOW = 1.10
+    SAT_MIN_C, SAT_MAX_C, SAT_START_C, INLET_BELOW_LIMIT_K = 18.0, 24.0, 22.0, 0.3
+    CHWST_MIN_C, CHWST_MAX_C = 8.0, 18.0
+    PUMP_FIRST = 0.5  # of the plant reset: below it pressure moves, above it temperature
+    VALVE_ASKS, VALVE_CONTENT, CRAHS_IGNORED_RATIO = 0.95, 0.85, 0.1
+    VALVE_LOST, LOST_S = 0.995, 60.0
+    LIFT_MIN_K, CWRT_DESIGN_C = 6.0, 32.0
+    SPLR_MIN, SPLR_MAX, LOAD_MEAN_S, STAGE_S = 0.45, 0.90, 300.0, 900.0
+    FAILSAFE_K, EVAPORATOR_FLOW_MAX = 1.0, 1.2
+    HX_APPROACH_K, TOWER_APPROACH_K = 2.0, 4.0
+    WSE_MIN_S, WSE_GAIN_K, WSE_LOSS_K, WSE_LOSS_S = 1200.0, 1.1, 1.0, 120.0
+    CW_FLOW_MIN = 0.65
+
+    def __init__(self, site: Site, p: PlantParams):
+        self._p, self._lim = p, site.file.limits
+        lim, halls = self._lim, len(site.halls)
+        self._lift_max_k = self.CWRT_DESIGN_C - self.CHWST_MIN_C
+        self._chwst = (max(self.CHWST_MIN_C, lim.chwst_sp_min_c), min(self.CHWST_MAX_C, lim.chwst_sp_max_c))
+        self._crahs = np.array([h.crahs for h in site.file.halls], dtype=float)
+        self._asking = np.zeros(halls, dtype=bool)
+        ignored = np.floor(self.CRAHS_IGNORED_RATIO * self._crahs.sum())
+        self._plant = TrimRespond(Reset(1.0, 0.0, 1.0, 900.0, 300.0, ignored, -0.02, 0.03, 0.07))
+        sat_max_c = min(self.SAT_MAX_C, lim.rack_inlet_limit_c - 1.0, lim.sat_sp_max_c)
+        supply = Reset(self.SAT_START_C, self.SAT_MIN_C, sat_max_c, 300.0, 120.0, 0.0, 0.1, -0.3, -0.6)
+        self._supply = [TrimRespond(supply) for _ in range(halls)]
+        self._has_economizer = site.economizer is not None
+        self.u = np.zeros(u_size(halls))
+        self.u[U_CHILLERS], self.u[U_CELLS] = min(2, site.file.chillers.count), site.file.towers.cells
+        self._up, self._down, self._useful, self._useless, self._lost = (Timer() for _ in range(5))
+        self._valve_lost = Timer()
+        self._load_w = np.nan
+        self._since_stage_s = self._since_wse_s = np.inf
+        self._begun = False
+
+    def step(self, est: Estimate, demand_speed: F64, dt_s: float) -> F64:
+        """The setpoint vector after `dt_s` [s] more."""
+        u = self.u
+        if not self._begun:
+            begin_with_running(u, est)
+            self._begun = True
+        self._since_stage_s += dt_s
+        self._since_wse_s += dt_s
+        u[U_HALL + 1 :: 2] = np.clip(self.AIRFLOW * demand_speed, self._lim.fan_speed_sp_min_ratio, 1.0)
+        self._supply_air(est, dt_s)
+        self._chilled_water(est, dt_s)
+        self._follow_load(est, dt_s)
+        self._economizer(est, dt_s)
+        self._stage(est, dt_s)
+        self._condenser(est)
+        return u.copy()
+
+    def _supply_air(self, est: Estimate, dt_s: float) -> None:
+        warm_c = self._lim.rack_inlet_limit_c - self.INLET_BELOW_LIMIT_K
+        for h, loop in enumerate(self._supply):
+            hottest_c = est.inlet_max_c[h]
+            unknown = hottest_c != hottest_c
+            self.u[U_HALL + 2 * h] = loop.step(1.0 if hottest_c > warm_c else 0.0, dt_s, frozen=bool(unknown))
+
+    def _chilled_water(self, est: Estimate, dt_s: float) -> None:
+        """Requests of the coils' valves move pressure first, temperature after; held while machines change."""
+        u, lim = self.u, self._lim
+        valve = est.valve
+        self._asking = np.where(valve > self.VALVE_ASKS, True, np.where(valve < self.VALVE_CONTENT, False, self._asking))
+        requests = float(self._crahs[self._asking].sum())
+        level = self._plant.step(requests, dt_s, frozen=self._since_stage_s < self.STAGE_S and requests == 0.0)
+        # A coil at its end for a minute has lost its supply air: one more response at once, as its 2.8 K request would.
+        if self._valve_lost.after(largest_known(valve, 0.0) > self.VALVE_LOST, dt_s, self.LOST_S):
+            level = self._plant.value = min(level + self._plant.reset.respond_max, 1.0)
+        pump = min(level / self.PUMP_FIRST, 1.0)
+        cold = max((level - self.PUMP_FIRST) / (1.0 - self.PUMP_FIRST), 0.0)
+        u[U_CHW_DP] = lim.chw_dp_sp_min_pa + pump * (lim.chw_dp_sp_max_pa - lim.chw_dp_sp_min_pa)
+        u[U_CHWST] = self._chwst[1] - cold * (self._chwst[1] - self._chwst[0])
+
+    def _follow_load(self, est: Estimate, dt_s: float) -> None:
+        """Load that the running chillers carry together [W], five minutes' mean."""
+        n = est.plant["chillers_on"]
+        load_w = part_load_ratio(est, self._p) * n * self._p.chiller.capacity_ref_w if n == n else np.nan
+        if load_w == load_w:
+            self._load_w = load_w if self._load_w != self._load_w else first_order(self._load_w, load_w, self.LOAD_MEAN_S, dt_s)
+
+    def _lift_k(self, est: Estimate) -> float:
+        lift_k = est.plant["cwrt"] - est.plant["chwst"]
+        return min(max(lift_k, self.LIFT_MIN_K), self._lift_max_k) if lift_k == lift_k else self._lift_max_k
+
+    def _stage_mark(self, est: Estimate) -> float:
+        """Part load up to which one chiller fewer is the more efficient stage, for variable-speed centrifugals."""
+        e = 0.9 / (self._lift_max_k - self.LIFT_MIN_K)
+        f = e * (0.4 * self._lift_max_k - 1.4 * self.LIFT_MIN_K)
+        return min(max(e * self._lift_k(est) + f, self.SPLR_MIN), self.SPLR_MAX)
+
+    def _economizer(self, est: Estimate, dt_s: float) -> None:
+        """On when its predicted outlet is colder than what comes back; off when it no longer cools."""
+        u = self.u
+        back_c, on = est.plant["chwrt"], u[U_ECONOMIZER] > 0.5
+        useful = self._has_economizer and back_c > self._predicted_c(est) + self.WSE_GAIN_K
+        seen_c = est.plant["cwst"] + self.HX_APPROACH_K
+        useless = on and seen_c > back_c - self.WSE_LOSS_K and self._since_wse_s > self.WSE_MIN_S
+        if self._useful.after(not on and useful, dt_s, self.WSE_MIN_S):
+            u[U_ECONOMIZER], self._since_wse_s = 1.0, 0.0
+        elif self._useless.after(useless and u[U_CHILLERS] > 0.5, dt_s, self.WSE_LOSS_S):
+            u[U_ECONOMIZER], self._since_wse_s = 0.0, 0.0
+
+    def _predicted_c(self, est: Estimate) -> float:
+        """Water that tower and plates would make at full fans [°C]."""
+        return float(est.w[W_OAWB] + self.TOWER_APPROACH_K + self.HX_APPROACH_K)
+
+    def _stage(self, est: Estimate, dt_s: float) -> None:
+        u, n, mark = self.u, self.u[U_CHILLERS], self._stage_mark(est)
+        capacity_w, chwst_c = self._p.chiller.capacity_ref_w, est.plant["chwst"]
+        flow = est.plant["chw_flow"] / max(n * self._p.evaporator_flow_nom_kgs, 1e-6)
+        warm = chwst_c > u[U_CHWST] + self.FAILSAFE_K
+        settled = self._since_stage_s >= self.STAGE_S
+        more = n > 0.5 and (self._load_w > mark * n * capacity_w or warm or flow > self.EVAPORATOR_FLOW_MAX)
+        fewer = n > 1.5 and self._load_w < mark * (n - 1.0) * capacity_w and not warm
+        fewer = fewer and est.plant["chw_flow"] < self.EVAPORATOR_FLOW_MAX * (n - 1.0) * self._p.evaporator_flow_nom_kgs
+        alone = u[U_ECONOMIZER] > 0.5 and self._predicted_c(est) + 0.5 < u[U_CHWST] and not warm
+        before = n
+        if n < 0.5:
+            if self._lost.after(warm, dt_s, 300.0):
+                u[U_CHILLERS] = 1.0
+        elif self._up.after(settled and more, dt_s, self.STAGE_S):
+            u[U_CHILLERS] = min(n + 1.0, self._p.chillers)
+        elif self._down.after(settled and (fewer or (n < 1.5 and alone)), dt_s, self.STAGE_S):
+            u[U_CHILLERS] = n - 1.0
+        if u[U_CHILLERS] != before:
+            self._since_stage_s = 0.0
+
+    def _condenser(self, est: Estimate) -> None:
+        """Tower water by lift; as cold as it gets while the economizer helps; by its own load when it is alone."""
+        u, lim, n = self.u, self._lim, self.u[U_CHILLERS]
+        share = (n - 1.0) / max(self._p.chillers - 1.0, 1.0)
+        u[U_CW_FLOW] = min(max(self.CW_FLOW_MIN + (1.0 - self.CW_FLOW_MIN) * max(share, 0.0), lim.cw_flow_sp_min_ratio), 1.0)
+        range_k = est.plant["cwrt"] - est.plant["cwst"]
+        if u[U_ECONOMIZER] > 0.5:
+            colder_c = u[U_CHWST] - self.HX_APPROACH_K - 1.0 if n < 0.5 else lim.cwst_sp_min_c
+            target_c = max(colder_c, est.w[W_OAWB] + self.HX_APPROACH_K)
+        else:
+            a = 1.1 * (self._lift_max_k - self.LIFT_MIN_K)
+            load = part_load_ratio(est, self._p)
+            lift_k = a * (load if load == load else 1.0) + self._lift_max_k - a
+            lift_k = max(self.LIFT_MIN_K, min(self._lift_max_k, lift_k))
+            target_c = u[U_CHWST] + lift_k - (range_k if range_k == range_k else 5.0)
+            target_c = max(target_c, est.w[W_OAWB] + self.HX_APPROACH_K)
+        u[U_CWST] = min(max(target_c, lim.cwst_sp_min_c), lim.cwst_sp_max_c)
