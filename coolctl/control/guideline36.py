@@ -17,6 +17,7 @@ from coolctl.control.baseline import Timer, begin_with_running, part_load_ratio
 from coolctl.control.estimate import Estimate, largest_known
 from coolctl.num import first_order
 from coolctl.points import U_CELLS, U_CHILLERS, U_CHW_DP, U_CHWST, U_CW_FLOW, U_CWST, U_ECONOMIZER, U_HALL, u_size
+from coolctl.psychro import CP_WATER_JKGK
 from coolctl.thermal.plant import W_OAWB, PlantParams
 
 if TYPE_CHECKING:
@@ -62,12 +63,22 @@ class TrimRespond:
         return self.value
 
 
+class Tuning(NamedTuple):
+    """What commissioning sets: the constants that a search for the best static sequence (B3) may move."""
+
+    airflow_ratio: float = 1.10
+    sat_max_c: float = 24.0
+    chwst_max_c: float = 18.0
+    lift_ratio: float = 1.0
+    cw_flow_min_ratio: float = 0.65
+    stage_ratio: float = 1.0
+
+
 class B2:
     """Setpoints of the whole sequence; one `step` a tick."""
 
-    AIRFLOW = 1.10
-    SAT_MIN_C, SAT_MAX_C, SAT_START_C, INLET_BELOW_LIMIT_K = 18.0, 24.0, 22.0, 0.3
-    CHWST_MIN_C, CHWST_MAX_C = 8.0, 18.0
+    SAT_MIN_C, SAT_START_C, INLET_BELOW_LIMIT_K = 18.0, 22.0, 0.3
+    CHWST_MIN_C = 8.0
     PUMP_FIRST = 0.5  # of the plant reset: below it pressure moves, above it temperature
     VALVE_ASKS, VALVE_CONTENT, CRAHS_IGNORED_RATIO = 0.95, 0.85, 0.1
     VALVE_LOST, LOST_S = 0.995, 60.0
@@ -76,18 +87,18 @@ class B2:
     FAILSAFE_K, EVAPORATOR_FLOW_MAX = 1.0, 1.2
     HX_APPROACH_K, TOWER_APPROACH_K = 2.0, 4.0
     WSE_MIN_S, WSE_GAIN_K, WSE_LOSS_K, WSE_LOSS_S = 1200.0, 1.1, 1.0, 120.0
-    CW_FLOW_MIN = 0.65
+    ALONE_START_K, ALONE_PER_S, ALONE_MAX_K = 1.0, 1.0 / 300.0, 8.0
 
-    def __init__(self, site: Site, p: PlantParams):
-        self._p, self._lim = p, site.file.limits
+    def __init__(self, site: Site, p: PlantParams, tuning: Tuning = Tuning()):  # noqa: B008  a tuple of constants
+        self._p, self._lim, self._tuning = p, site.file.limits, tuning
         lim, halls = self._lim, len(site.halls)
         self._lift_max_k = self.CWRT_DESIGN_C - self.CHWST_MIN_C
-        self._chwst = (max(self.CHWST_MIN_C, lim.chwst_sp_min_c), min(self.CHWST_MAX_C, lim.chwst_sp_max_c))
+        self._chwst = (max(self.CHWST_MIN_C, lim.chwst_sp_min_c), min(tuning.chwst_max_c, lim.chwst_sp_max_c))
         self._crahs = np.array([h.crahs for h in site.file.halls], dtype=float)
         self._asking = np.zeros(halls, dtype=bool)
         ignored = np.floor(self.CRAHS_IGNORED_RATIO * self._crahs.sum())
         self._plant = TrimRespond(Reset(1.0, 0.0, 1.0, 900.0, 300.0, ignored, -0.02, 0.03, 0.07))
-        sat_max_c = min(self.SAT_MAX_C, lim.rack_inlet_limit_c - 1.0, lim.sat_sp_max_c)
+        sat_max_c = min(tuning.sat_max_c, lim.rack_inlet_limit_c - 1.0, lim.sat_sp_max_c)
         supply = Reset(self.SAT_START_C, self.SAT_MIN_C, sat_max_c, 300.0, 120.0, 0.0, 0.1, -0.3, -0.6)
         self._supply = [TrimRespond(supply) for _ in range(halls)]
         self._has_economizer = site.economizer is not None
@@ -97,6 +108,7 @@ class B2:
         self._valve_lost = Timer()
         self._load_w = np.nan
         self._since_stage_s = self._since_wse_s = np.inf
+        self._alone_k = self.ALONE_START_K
         self._begun = False
 
     def step(self, est: Estimate, demand_speed: F64, dt_s: float) -> F64:
@@ -107,13 +119,13 @@ class B2:
             self._begun = True
         self._since_stage_s += dt_s
         self._since_wse_s += dt_s
-        u[U_HALL + 1 :: 2] = np.clip(self.AIRFLOW * demand_speed, self._lim.fan_speed_sp_min_ratio, 1.0)
+        u[U_HALL + 1 :: 2] = np.clip(self._tuning.airflow_ratio * demand_speed, self._lim.fan_speed_sp_min_ratio, 1.0)
         self._supply_air(est, dt_s)
         self._chilled_water(est, dt_s)
         self._follow_load(est, dt_s)
         self._economizer(est, dt_s)
         self._stage(est, dt_s)
-        self._condenser(est)
+        self._condenser(est, dt_s)
         return u.copy()
 
     def _supply_air(self, est: Estimate, dt_s: float) -> None:
@@ -139,9 +151,11 @@ class B2:
         u[U_CHWST] = self._chwst[1] - cold * (self._chwst[1] - self._chwst[0])
 
     def _follow_load(self, est: Estimate, dt_s: float) -> None:
-        """Load that the running chillers carry together [W], five minutes' mean."""
-        n = est.plant["chillers_on"]
-        load_w = part_load_ratio(est, self._p) * n * self._p.chiller.capacity_ref_w if n == n else np.nan
+        """Load left to the chillers [W], five minutes' mean; plates ahead of them take their share first."""
+        entering_c, cold_c = est.plant["chwrt"], est.plant["chwst"]
+        if self.u[U_ECONOMIZER] > 0.5:
+            entering_c = min(entering_c, max(est.plant["cwst"] + self.HX_APPROACH_K, cold_c))
+        load_w = est.plant["chw_flow"] * CP_WATER_JKGK * max(entering_c - cold_c, 0.0)
         if load_w == load_w:
             self._load_w = load_w if self._load_w != self._load_w else first_order(self._load_w, load_w, self.LOAD_MEAN_S, dt_s)
 
@@ -153,7 +167,7 @@ class B2:
         """Part load up to which one chiller fewer is the more efficient stage, for variable-speed centrifugals."""
         e = 0.9 / (self._lift_max_k - self.LIFT_MIN_K)
         f = e * (0.4 * self._lift_max_k - 1.4 * self.LIFT_MIN_K)
-        return min(max(e * self._lift_k(est) + f, self.SPLR_MIN), self.SPLR_MAX)
+        return self._tuning.stage_ratio * min(max(e * self._lift_k(est) + f, self.SPLR_MIN), self.SPLR_MAX)
 
     def _economizer(self, est: Estimate, dt_s: float) -> None:
         """On when its predicted outlet is colder than what comes back; off when it no longer cools."""
@@ -192,20 +206,31 @@ class B2:
         if u[U_CHILLERS] != before:
             self._since_stage_s = 0.0
 
-    def _condenser(self, est: Estimate) -> None:
+    def _follow_alone(self, est: Estimate, room: bool, dt_s: float) -> None:
+        """The economizer alone: tower water follows the chilled water's error, and stops where it can go no colder."""
+        error_k = est.plant["chwst"] - self.u[U_CHWST]
+        if error_k == error_k and (room or error_k < 0.0):
+            self._alone_k = min(max(self._alone_k + error_k * self.ALONE_PER_S * dt_s, 0.0), self.ALONE_MAX_K)
+
+    def _condenser(self, est: Estimate, dt_s: float) -> None:
         """Tower water by lift; as cold as it gets while the economizer helps; by its own load when it is alone."""
         u, lim, n = self.u, self._lim, self.u[U_CHILLERS]
+        low = self._tuning.cw_flow_min_ratio
         share = (n - 1.0) / max(self._p.chillers - 1.0, 1.0)
-        u[U_CW_FLOW] = min(max(self.CW_FLOW_MIN + (1.0 - self.CW_FLOW_MIN) * max(share, 0.0), lim.cw_flow_sp_min_ratio), 1.0)
+        u[U_CW_FLOW] = min(max(low + (1.0 - low) * max(share, 0.0), lim.cw_flow_sp_min_ratio), 1.0)
         range_k = est.plant["cwrt"] - est.plant["cwst"]
-        if u[U_ECONOMIZER] > 0.5:
-            colder_c = u[U_CHWST] - self.HX_APPROACH_K - 1.0 if n < 0.5 else lim.cwst_sp_min_c
-            target_c = max(colder_c, est.w[W_OAWB] + self.HX_APPROACH_K)
+        coldest_c = est.w[W_OAWB] + self.HX_APPROACH_K
+        if u[U_ECONOMIZER] > 0.5 and n > 0.5:
+            target_c = coldest_c
+        elif u[U_ECONOMIZER] > 0.5:
+            target_c = max(u[U_CHWST] - self.HX_APPROACH_K - self._alone_k, coldest_c)
+            self._follow_alone(est, target_c > coldest_c, dt_s)
         else:
             a = 1.1 * (self._lift_max_k - self.LIFT_MIN_K)
             load = part_load_ratio(est, self._p)
             lift_k = a * (load if load == load else 1.0) + self._lift_max_k - a
-            lift_k = max(self.LIFT_MIN_K, min(self._lift_max_k, lift_k))
-            target_c = u[U_CHWST] + lift_k - (range_k if range_k == range_k else 5.0)
-            target_c = max(target_c, est.w[W_OAWB] + self.HX_APPROACH_K)
+            lift_k = max(self.LIFT_MIN_K, self._tuning.lift_ratio * min(self._lift_max_k, lift_k))
+            leaving_c = min(u[U_CHWST] + lift_k, self.CWRT_DESIGN_C)
+            target_c = leaving_c - (range_k if range_k == range_k else 5.0)
+            target_c = max(target_c, coldest_c)
         u[U_CWST] = min(max(target_c, lim.cwst_sp_min_c), lim.cwst_sp_max_c)
