@@ -28,7 +28,7 @@ from coolctl.savings.evaluate import SKIP_S, Auditor, Ledger, run
 from coolctl.savings.ledger import Account
 from coolctl.site import Site, load_site
 
-BASELINES = ("b1", "b2lite")
+BASELINES = ("b1", "b2lite", "b2")
 START_WAIT_S = 60.0
 PROGRESS_EVERY_S = 5.0
 

@@ -145,13 +145,13 @@ def test_evaluate_writes_the_ledger_and_prints_the_table(tmp_path: Path, capsys:
     table = capsys.readouterr().out
     ledger = json.loads(out.read_text())
     assert {"site", "weather", "load", "hours", "seed", "config_hash", "model_hash", "controllers", "savings"} <= set(ledger)
-    assert set(ledger["controllers"]) == {"b1", "b2lite", "ai"}
+    assert set(ledger["controllers"]) == {"b1", "b2lite", "b2", "ai"}
     for entry in ledger["controllers"].values():
         kwh = entry["energy_kwh"]
         assert kwh["cooling_total"] == pytest.approx(sum(v for k, v in kwh.items() if k != "cooling_total"), abs=0.05)
         assert 10.0 < kwh["cooling_total"] < 300.0 and entry["ppue"] > 1.0
         assert {"rack_inlet_max_c", "degree_minutes_above_limit", "ride_through_min_s"} <= set(entry["service"])
-    assert all(name in table for name in ("b1", "b2lite", "ai"))
+    assert all(name in table for name in ("b1", "b2lite", "b2", "ai"))
     again = tmp_path / "again.json"
     assert call(*words[:-1], again) == OK
     assert again.read_bytes() == out.read_bytes()  # same seed, same bytes

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coolctl.control import mode as modes
-from coolctl.control.baseline import B2Lite, Rules, part_load_ratio
+from coolctl.control.baseline import Rules, part_load_ratio
 from coolctl.control.decision import Decision
 from coolctl.control.estimate import Estimate, Estimator
 from coolctl.control.feedforward import AirflowDemand
+from coolctl.control.guideline36 import B2
 from coolctl.control.objective import Limits
 from coolctl.control.planner import Plan, Planner, Proposal
 from coolctl.control.plant_rules import PlantRules
@@ -81,7 +82,7 @@ class Tick:
         self.required_s = f.limits.ride_through_margin_s + site.chiller.restart_s
         self._estimator = Estimator(site, self.halls)
         self._demand = AirflowDemand(self.halls)
-        self.baseline: Rules = baseline or B2Lite(site, self.p)
+        self.baseline: Rules = baseline or B2(site, self.p)
         self.modes = modes.ModeMachine(granted, f.control.clean_s)
         self._planner = Planner(self.halls, self.p, f.limits, self.rules, f.control.refine_period_s, self.required_s)
         authority = (f.control.authority_k, f.control.authority_ratio)

@@ -52,12 +52,12 @@ class ChillerParams(NamedTuple):
 
 
 @kernel
-def monotone_y(linear: float, square: float, y: float, rising: bool) -> float:
-    """`y` moved to the vertex of `linear·y + square·y²` where the parabola would run against `rising`."""
+def monotone_y(linear: float, square: float, y: float, slope: float) -> float:
+    """`y` moved to the vertex of `linear·y + square·y²` where the parabola would run against the sign of `slope`."""
     if square == 0.0:
         return y
     vertex = -linear / (2.0 * square)
-    if (square > 0.0) == rising:
+    if (square > 0.0) == (slope > 0.0):
         return max(y, vertex)
     return min(y, vertex)
 
@@ -77,7 +77,7 @@ def capacity_w(chwst_c: float, cwst_c: float, p: ChillerParams) -> float:
     """
     x = clamp(chwst_c, p.chwst_fit_min_c, p.chwst_fit_max_c)
     y = clamp(cwst_c, p.cwst_fit_min_c, p.cwst_fit_max_c)
-    y = clamp(monotone_y(p.cap3 + p.cap5 * x, p.cap4, y, False), p.cwst_fit_min_c, p.cwst_fit_max_c)
+    y = clamp(monotone_y(p.cap3 + p.cap5 * x, p.cap4, y, -1.0), p.cwst_fit_min_c, p.cwst_fit_max_c)
     capacity = p.capacity_ref_w * biquadratic(p.cap0, p.cap1, p.cap2, p.cap3, p.cap4, p.cap5, x, y)
     beyond_k = max(cwst_c - p.cwst_fit_max_c, 0.0)
     return capacity * max(1.0 - CAPACITY_LOSS_PER_K * beyond_k, 0.2)
@@ -94,7 +94,7 @@ def eir_ratio(chwst_c: float, cwst_c: float, p: ChillerParams) -> float:
     x = clamp(chwst_c, p.chwst_fit_min_c, p.chwst_fit_max_c)
     cwst_c = max(cwst_c, chwst_c)
     y = clamp(cwst_c, p.cwst_fit_min_c, p.cwst_fit_max_c)
-    y_curve = clamp(monotone_y(p.eir3 + p.eir5 * x, p.eir4, y, True), p.cwst_fit_min_c, p.cwst_fit_max_c)
+    y_curve = clamp(monotone_y(p.eir3 + p.eir5 * x, p.eir4, y, 1.0), p.cwst_fit_min_c, p.cwst_fit_max_c)
     inside = biquadratic(p.eir0, p.eir1, p.eir2, p.eir3, p.eir4, p.eir5, x, y_curve)
     return p.eir_scale * inside * (lift_ratio(chwst_c, cwst_c) / lift_ratio(x, y)) ** p.lift_exponent
 
