@@ -17,6 +17,7 @@ from sim_plant.bms import Bms, PlantView
 from sim_plant.equipment import chiller as ch
 from sim_plant.faults import Faults
 from sim_plant.load import Load, synthetic
+from sim_plant.mismatch import draw
 from sim_plant.sensors import Sensors
 from sim_plant.weather import Weather, from_statistics
 
@@ -70,20 +71,23 @@ class SimPlant:
     """A plant built from a site file, driven by its own load and weather. Same seed, same run."""
 
     def __init__(
-        self, site: Site, weather: Weather | None = None, load: Load | None = None, *, noise: bool = True, coarse: bool = False
-    ):
+        self, site: Site, weather: Weather | None = None, load: Load | None = None, *, noise: bool = True, coarse: bool = False,
+        mismatch: float = 0.0, mismatch_seed: int = 0,
+    ):  # fmt: skip
         """`coarse`: for years in long steps. Physics in steps of 5 s, BMS and load once a step; energies stay within a
-        percent of the fine ones, peaks shorter than a step go unseen."""
+        percent of the fine ones at steps of 5 s, peaks shorter than a step go unseen. `mismatch`: half-width of the
+        distributions that the true plant is drawn from (see `mismatch.py`)."""
         self.site = site
         self.weather = weather or from_statistics(site.file.weather.station or "CHN_Guiyang")
         self.load = load or synthetic()
         self.noise = noise
         self._piece_s, self._substep_s = (COARSE_PIECE_S, COARSE_SUBSTEP_S) if coarse else (SUBSTEP_S, SUBSTEP_S)
         self.points = [_plant_point(p) for p in site.table.points]
-        self._p = params.plant_record(site)
-        self._rows = params.hall_rows(site)
+        true = draw(params.plant_record(site), params.hall_rows(site), site.table.points, mismatch, mismatch_seed)
+        self._p, self._rows = true.record, true.rows
+        self._bias, self._factor = true.offset, true.factor
         pattern = params.rack_pattern(site)
-        self._gain = np.concatenate([g for g, _ in pattern])
+        self._gain = np.concatenate([1.0 + (g - 1.0) * true.hot_spot_factor for g, _ in pattern])
         self._offset = np.concatenate([o for _, o in pattern])
         self._starts = np.concatenate([[0], np.cumsum([len(g) for g, _ in pattern])]).astype(np.int64)
         self._it_nom_w = self._rows[:, params.H_IT_NOM]
@@ -221,7 +225,7 @@ class SimPlant:
         return float(np.where(full, np.maximum(over_k, 0.0), 0.0) @ (self._y[:, room.Y_DEMAND] * 1006.0))
 
     def _readings(self) -> dict[str, float]:
-        values = self.sensors.read(self)
+        values = self.sensors.read(self) * self._factor + self._bias
         if self.noise:
             self.sensors.add_noise(values, self.rng)
         self.faults.on_sensors(values, self.t_s, self.rng)
