@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import argparse
+import datetime
+import functools
 import json
+import statistics
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from coolctl.cli_args import hours, output, positive
+from coolctl.cli_args import hours, not_negative, output, positive
 from coolctl.controller import Controller, RuleController
-from coolctl.edge.onnx_policy import load_policy
+from coolctl.edge.onnx_policy import OnnxPolicy, load_policy
 from coolctl.errors import EXIT_OK, EXIT_USAGE
 from coolctl.savings.evaluate import Ledger, run
+from coolctl.savings.ledger import Account
 from coolctl.savings.table import render
 from coolctl.site import Site, load_site
 
 CONTROLLERS = ("b1", "b2lite", "b2", "ai")
+# Student's t, 97.5 %, for 1 … 32 plants (one plant has no interval); 1.96 beyond.
+T_975 = (0.0, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120,
+         2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042, 2.040,
+         1.96)  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     span.add_argument("--hours", type=hours, default=(0.0, 24.0), metavar="A:B", help="plant hours after --start (default 0:24)")
     span.add_argument("--days", type=positive, metavar="N")
     parser.add_argument("--start", default="07-15T00", metavar="MM-DDTHH")
+    parser.add_argument("--season-days", type=int, default=0, metavar="N", help="N days spread over the year instead of one span")
+    parser.add_argument("--step", type=positive, default=1.0, metavar="S", help="plant seconds a tick, 1 to 60 (default 1)")
+    parser.add_argument("--mismatch", type=not_negative, default=0.0, metavar="P", help="true plants within ±P of the model")
+    parser.add_argument("--plants", type=int, default=1, metavar="N", help="how many plants to draw (default 1)")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time (default 1)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--policy", default="", help="folder or name under models/ (default: the site's)")
     parser.add_argument("--json", type=output, metavar="FILE|-", help="write the ledger")
@@ -42,42 +56,125 @@ def main(args: argparse.Namespace) -> int:
     if unknown or not names:
         print(f"--controllers: {', '.join(unknown) or 'none'} given; there are {', '.join(CONTROLLERS)}", file=sys.stderr)
         return EXIT_USAGE
+    if args.plants < 1 or args.season_days < 0 or args.jobs < 1 or args.step > 60.0:
+        print("--plants and --jobs are 1 or more, --season-days 0 or more, --step at most 60", file=sys.stderr)
+        return EXIT_USAGE
     site = load_site(args.site)
-    begin_h, length_h = (0.0, 24.0 * args.days) if args.days else args.hours
-    ledger = compare(site, names, length_h, args, begin_h)
-    write_ledger(ledger.as_dict(), args.json)
+    make_plant(site, args)  # a wrong load or weather file is said before anything runs
+    write_ledger(Campaign(site, names, args).run(), args.json)
     return EXIT_OK
 
 
-def compare(site: Site, names: list[str], length_h: float, args: argparse.Namespace, begin_h: float = 0.0) -> Ledger:
-    """Run the named controllers on simulated plants of the same seed, load and weather."""
-    accounts = {}
-    labels: dict[str, str] = {}
-    for name in names:
-        plant = make_plant(site, args, begin_h)
-        labels.update(weather=plant.weather.name, load=plant.load.name)
-        controller: Any
-        if name == "ai":
-            policy = load_policy(args.policy or site.file.control.policy)
-            labels["model_hash"] = policy.model_hash
-            controller = Controller(site, policy, "auto")
-        else:
-            controller = RuleController(site, name)
+class Run(NamedTuple):
+    """One controller on one plant over one span; everything a worker process needs."""
+
+    name: str
+    plant: int
+    start: str
+    begin_h: float
+    length_h: float
+
+
+class Campaign:
+    """The runs that the command line asks for, some at a time, and the ledger of them all."""
+
+    def __init__(self, site: Site, names: list[str], args: argparse.Namespace):
+        self.site, self.names, self.args = site, names, args
+        begin_h, length_h = (0.0, 24.0 * args.days) if args.days else args.hours
+        starts = season_starts(args.season_days) if args.season_days else [args.start]
+        self.length_h = length_h * len(starts)
+        self.runs = [Run(n, k, s, begin_h, length_h) for k in range(args.plants) for s in starts for n in names]
+
+    def run(self) -> dict[str, Any]:
+        """The ledger; with several plants their mean savings, and each plant's own."""
+        ledgers = self._ledgers(self._accounts())
+        first = ledgers[0]
+        return first if len(ledgers) == 1 else {**first, "plants": over_plants(ledgers)}
+
+    def _accounts(self) -> list[Account]:
+        if self.args.jobs == 1:
+            return [self._say(k, run_one(self.args, r)) for k, r in enumerate(self.runs)]
+        with ProcessPoolExecutor(self.args.jobs) as pool:
+            found = pool.map(run_one, [self.args] * len(self.runs), self.runs)
+            return [self._say(k, account) for k, account in enumerate(found)]
+
+    def _say(self, k: int, account: Account) -> Account:
         if sys.stderr.isatty():
-            print(f"running {name} …", file=sys.stderr)
-        accounts[name] = run(site, plant, controller, length_h, args.seed)
-    return Ledger(site, length_h, args.seed, accounts, labels)
+            print(f"\r{k + 1} of {len(self.runs)} runs", end="" if k + 1 < len(self.runs) else "\n", file=sys.stderr)
+        return account
+
+    def _ledgers(self, accounts: list[Account]) -> list[dict[str, Any]]:
+        """One ledger a plant; the days of a plant are one account."""
+        plant = make_plant(self.site, self.args)
+        labels = {"weather": plant.weather.name, "load": plant.load.name}
+        if "ai" in self.names:
+            labels["model_hash"] = _policy(self.args.policy or self.site.file.control.policy).model_hash
+        ledgers = []
+        for k in range(self.args.plants):
+            sums = {name: Account(self.site) for name in self.names}
+            for r, account in zip(self.runs, accounts, strict=True):
+                if r.plant == k:
+                    sums[r.name].absorb(account)
+            ledgers.append(Ledger(self.site, self.length_h, self.args.seed, sums, labels).as_dict())
+        return ledgers
 
 
-def make_plant(site: Site, args: argparse.Namespace, begin_h: float = 0.0) -> Any:
+def season_starts(days: int) -> list[str]:
+    """Midnights of `days` days in the middles of as many equal parts of a year, as MM-DDTHH."""
+    first = datetime.date(2025, 1, 1)
+    dates = [first + datetime.timedelta(days=int((k + 0.5) * 365.0 / days)) for k in range(days)]
+    return [f"{d:%m-%d}T00" for d in dates]
+
+
+def over_plants(ledgers: list[dict[str, Any]]) -> dict[str, Any]:
+    """Per pair: mean saving over the plants with its 95 % interval (Student's t), the worst, and how many were comparable."""
+    result = {}
+    for pair in ledgers[0]["savings"]:
+        each = [ledger["savings"][pair] for ledger in ledgers]
+        ratios = [s["cooling_ratio"] for s in each]
+        half = T_975[min(len(ratios), len(T_975)) - 1] * statistics.stdev(ratios) / len(ratios) ** 0.5
+        result[pair] = {
+            "cooling_ratio_mean": round(statistics.fmean(ratios), 4),
+            "cooling_ratio_half_width": round(half, 4),
+            "cooling_ratio_worst": min(ratios),
+            "cooling_ratios": ratios,
+            "equal_service": sum(s["equal_service"] for s in each),
+            "plants": len(each),
+        }
+    return result
+
+
+@functools.lru_cache
+def _policy(name: str) -> OnnxPolicy:
+    return load_policy(name)
+
+
+@functools.lru_cache
+def _site(path: str) -> Site:
+    return load_site(path)
+
+
+def run_one(args: argparse.Namespace, r: Run) -> Account:
+    """One run, in whatever process."""
+    site = _site(str(args.site))
+    plant = make_plant(site, args, r.begin_h, start=r.start, plant=r.plant)
+    controller: Any = RuleController(site, r.name) if r.name != "ai" else None
+    if controller is None:
+        controller = Controller(site, _policy(args.policy or site.file.control.policy), "auto")
+    return run(site, plant, controller, r.length_h, args.seed, args.step)
+
+
+def make_plant(site: Site, args: argparse.Namespace, begin_h: float = 0.0, *, start: str = "", plant: int = 0) -> Any:
     """The simulated plant that the command line describes."""
     from sim_plant.load import load_load
     from sim_plant.plant import SimPlant
     from sim_plant.weather import hour_of_year, load_weather
 
-    start = hour_of_year(args.start) + int(begin_h)
-    weather = load_weather(args.weather or site.file.weather.station, start)
-    return SimPlant(site, weather, load_load(args.load, getattr(args, "load_scale", "peak"), args.seed))
+    hour = hour_of_year(start or args.start) + int(begin_h)
+    weather = load_weather(args.weather or site.file.weather.station, hour)
+    load = load_load(args.load, args.load_scale, args.seed)
+    wrong = {"mismatch": getattr(args, "mismatch", 0.0), "mismatch_seed": 1000 * args.seed + plant}
+    return SimPlant(site, weather, load, coarse=getattr(args, "step", 1.0) > 1.0, **wrong)
 
 
 def write_ledger(ledger: dict[str, Any], target: str | None) -> None:

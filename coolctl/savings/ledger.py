@@ -17,6 +17,7 @@ from coolctl.site import Site
 F64 = NDArray[np.float64]
 
 ENERGIES = ("chillers", "towers", "chw_pumps", "cw_pumps", "crah_fans", "cdu_pumps", "server_fan_increase")
+RUNNING_TOTALS = ("stored_j", "chiller_starts", "valve_travel", "fan_travel")
 RATE_SAMPLE_S, RATE_WINDOW_S = 10.0, 900.0
 J_PER_KWH = 3.6e6
 DEGREE_MINUTES_SLACK = 0.5  # K·min a rack, the contract's allowance for sensor-grade differences
@@ -64,6 +65,7 @@ class Account:
         self._since_sample_s = np.inf
         self._first: Trace | None = None
         self._last: Trace | None = None
+        self._ended = np.zeros(len(RUNNING_TOTALS))  # what runs that were taken in had moved from their first step to their last
 
     def add(
         self, t: Trace, dt_s: float, *, fallback: bool = False, sat_min_c: float = np.nan, ride_through_s: float = np.nan
@@ -88,6 +90,28 @@ class Account:
         if ride_through_s == ride_through_s:
             self._ride_through_s = min(self._ride_through_s, ride_through_s)
 
+    def absorb(self, other: Account) -> None:
+        """Take in another run of the same controller (another day, another season): sums add, extremes widen."""
+        if other.degree_minutes is None:
+            return
+        mine = np.zeros_like(other.degree_minutes) if self.degree_minutes is None else self.degree_minutes
+        self.degree_minutes = mine + other.degree_minutes
+        self._joules = self._joules + other._joules
+        for name in ("_it_j", "_heat_j", "_water_kg", "_unmet_j", "seconds", "_fallback_s", "_allowable_s"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self._ended = self._ended + other._moved()
+        self._inlet_max_c = max(self._inlet_max_c, other._inlet_max_c)
+        self._rate_max_k = max(self._rate_max_k, other._rate_max_k)
+        self._dewpoint_margin_k = min(self._dewpoint_margin_k, other._dewpoint_margin_k)
+        self._ride_through_s = min(self._ride_through_s, other._ride_through_s)
+
+    def _moved(self) -> F64:
+        """How far the running totals have moved, in the order of `RUNNING_TOTALS`."""
+        if self._first is None or self._last is None:
+            return self._ended
+        moved = [getattr(self._last, n) - getattr(self._first, n) for n in RUNNING_TOTALS]
+        return self._ended + np.array(moved)
+
     def _service(self, t: Trace, dt_s: float) -> None:
         assert self.degree_minutes is not None
         inlet = t.rack_inlet_c
@@ -105,8 +129,9 @@ class Account:
 
     def entry(self) -> dict[str, Any]:
         """The controller's entry of the ledger."""
-        f, first, last = self._site.file, self._first, self._last
-        assert first is not None and last is not None and self.degree_minutes is not None
+        f = self._site.file
+        assert self.degree_minutes is not None, "nothing has been counted"
+        stored_j, starts, valve, fan = self._moved().tolist()
         kwh = {name: float(v) / J_PER_KWH for name, v in zip(ENERGIES, self._joules, strict=True)}
         total = sum(kwh.values())
         kwh["cooling_total"] = total
@@ -115,7 +140,7 @@ class Account:
             "energy_kwh": {k: round(v, 4) for k, v in kwh.items()},
             "it_kwh": round(it_kwh, 4),
             "heat_kwh": round(self._heat_j / J_PER_KWH, 3),
-            "stored_kwh": round((last.stored_j - first.stored_j) / J_PER_KWH, 3),
+            "stored_kwh": round(stored_j / J_PER_KWH, 3),
             "water_m3": round(self._water_kg / 998.0, 4),
             "carbon_kg": round(total * f.carbon.factor_kg_per_kwh, 3),
             "cost": round(total * f.tariff.price_per_kwh, 3),
@@ -129,9 +154,9 @@ class Account:
                 "unmet_kwh": round(self._unmet_j / J_PER_KWH, 3),
             },
             "wear": {
-                "chiller_starts": round(last.chiller_starts - first.chiller_starts, 2),
-                "valve_travel": round(last.valve_travel - first.valve_travel, 2),
-                "fan_travel": round(last.fan_travel - first.fan_travel, 2),
+                "chiller_starts": round(starts, 2),
+                "valve_travel": round(valve, 2),
+                "fan_travel": round(fan, 2),
             },
             "fallback_hours": round(self._fallback_s / 3600.0, 4),
             "ppue": round(1.0 + (total - kwh["server_fan_increase"]) / it_kwh, 4) if it_kwh else None,
