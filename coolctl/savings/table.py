@@ -35,6 +35,13 @@ def render(ledger: dict[str, Any]) -> str:
         else:
             text = "not comparable: " + "; ".join(saving["service_faults"])
         lines.append(f"{mine} against {base}: {text}")
+    for pair, s in ledger.get("plants", {}).items():
+        mine, _, base = pair.partition("_vs_")
+        lines.append(
+            f"over {s['plants']} plants, {mine} against {base}: {100 * s['cooling_ratio_mean']:.1f} ± "
+            f"{100 * s['cooling_ratio_half_width']:.1f} % (95 %), worst {100 * s['cooling_ratio_worst']:.1f} %, "
+            f"equal service on {s['equal_service']}; the table above is the first plant's"
+        )
     lines += _notes(ledger)
     return "\n".join(lines)
 

@@ -1,0 +1,84 @@
+"""Comparisons over days and plants: sums add, extremes widen, intervals are Student's, jobs change nothing."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import SITE
+
+from coolctl import cli, cli_evaluate
+from coolctl.cli_evaluate import over_plants, season_starts
+from coolctl.savings.ledger import Account
+from coolctl.site import Site
+from sim_plant.load import constant
+from sim_plant.plant import SimPlant
+
+
+def counted(site: Site, load: float, seconds: int, inlet_add_k: float = 0.0) -> Account:
+    plant, account = SimPlant(site, load=constant(load)), Account(site)
+    plant.reset(1)
+    for _ in range(seconds):
+        plant.step(None, 1.0)
+        t = plant.truth
+        account.add(t._replace(rack_inlet_c=t.rack_inlet_c + inlet_add_k), 1.0, sat_min_c=22.0, ride_through_s=900.0)
+    return account
+
+
+def test_absorbed_days_add_and_keep_their_worst(site: Site) -> None:
+    cool, warm = counted(site, 0.4, 300), counted(site, 0.7, 200, inlet_add_k=4.0)
+    both = Account(site)
+    for account in (cool, warm, Account(site)):
+        both.absorb(account)
+    a, b, sums = cool.entry(), warm.entry(), both.entry()
+    for key, value in sums["energy_kwh"].items():
+        assert value == pytest.approx(a["energy_kwh"][key] + b["energy_kwh"][key], abs=2e-4)
+    for key in ("it_kwh", "heat_kwh", "stored_kwh"):
+        assert sums[key] == pytest.approx(a[key] + b[key], abs=2e-3)
+    service = sums["service"]
+    assert service["rack_inlet_max_c"] == b["service"]["rack_inlet_max_c"] > a["service"]["rack_inlet_max_c"]
+    assert service["degree_minutes_above_limit"] == pytest.approx(b["service"]["degree_minutes_above_limit"])
+    assert sums["wear"]["valve_travel"] == pytest.approx(a["wear"]["valve_travel"] + b["wear"]["valve_travel"], abs=0.02)
+    assert both.seconds == 500.0
+
+
+def test_season_days_are_spread_over_the_year() -> None:
+    assert season_starts(1) == ["07-02T00"]
+    starts = season_starts(12)
+    assert len(set(starts)) == 12 and [s[:2] for s in starts] == [f"{m:02d}" for m in range(1, 13)]
+
+
+def test_interval_over_plants_is_students() -> None:
+    ledgers = [{"savings": {"ai_vs_b2": {"cooling_ratio": r, "equal_service": r > 0.05}}} for r in (0.05, 0.10, 0.15, 0.20)]
+    found = over_plants(ledgers)["ai_vs_b2"]
+    assert found["cooling_ratio_mean"] == 0.125 and found["cooling_ratio_worst"] == 0.05
+    assert found["cooling_ratio_half_width"] == pytest.approx(3.182 * np.std([5, 10, 15, 20], ddof=1) / 200.0, abs=1e-4)
+    assert found["equal_service"] == 3 and found["plants"] == 4
+
+
+def test_several_jobs_give_the_same_ledger_and_say_each_plant(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["evaluate", "--site", str(SITE), "--hours", "0:0.7", "--season-days", "2", "--step", "5", "--controllers", "b1,b2"]
+    words += ["--mismatch", "0.15", "--plants", "2", "--load", "0.6"]
+    ledgers = []
+    for jobs in ("1", "2"):
+        path = tmp_path / f"{jobs}.json"
+        assert cli.main([*words, "--jobs", jobs, "--json", str(path)]) == 0
+        ledgers.append(path.read_bytes())
+    assert ledgers[0] == ledgers[1]
+    plants = json.loads(ledgers[0])["plants"]["b2_vs_b1"]
+    assert plants["plants"] == 2 and len(set(plants["cooling_ratios"])) == 2  # another plant, another saving
+    assert "2 plants" in capsys.readouterr().out
+
+
+def test_longer_steps_give_the_energy_of_short_ones(site: Site) -> None:
+    parser = argparse.ArgumentParser()
+    cli_evaluate.add_arguments(parser)
+    totals = []
+    for step in ("1", "5"):
+        args = parser.parse_args(["--site", str(SITE), "--hours", "0:2", "--load", "0.6", "--step", step])
+        run = cli_evaluate.Run("b2", 0, "04-20T10", 0.0, 2.0)
+        totals.append(cli_evaluate.run_one(args, run).entry()["energy_kwh"]["cooling_total"])
+    assert totals[1] == pytest.approx(totals[0], rel=0.01)
