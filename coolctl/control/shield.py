@@ -174,8 +174,12 @@ class Shield:
         if widest > COIL_VALVE_MAX:
             assert self.last is not None
             self._floor(u, bits, U_CHW_DP, min(self.last[U_CHW_DP] * 1.02, self.hi[U_CHW_DP]), "coil")
+        # The water that is there now counts: after a load step it is minutes behind a setpoint that has fallen.
+        there_c, there = c.est.plant["chwst"], u.copy()
         for _ in range(EVALUATE_AGAIN):
-            air_side(u, c.est.w, self._halls, self._p, self._out)
+            there[:] = u
+            there[U_CHWST] = max(u[U_CHWST], there_c) if u[U_CHW_DP] < self.hi[U_CHW_DP] else u[U_CHWST]
+            air_side(there, c.est.w, self._halls, self._p, self._out)
             if not (self._out[O_VALVE] > COIL_VALVE_MAX or self._out[O_UNMET] > 0.0):
                 return
             if u[U_CHW_DP] < self.hi[U_CHW_DP] and np.isnan(c.own_u[U_CHW_DP]):
