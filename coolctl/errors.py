@@ -45,6 +45,9 @@ class ConfigError(CoolctlError):
         self.faults = faults
         super().__init__("\n".join(str(f) for f in faults))
 
+    def __reduce__(self) -> tuple[type[ConfigError], tuple[list[Fault]]]:
+        return type(self), (self.faults,)  # survives the way back from a worker process
+
 
 class ModelError(CoolctlError):
     """A policy file or its passport is refused; the message says what and where."""

@@ -157,6 +157,8 @@ class ControlTable(Table):
     """In `bounded` mode: how far temperatures may leave the rule baseline."""
     authority_ratio: Positive = 0.15
     """In `bounded` mode: the same for speeds, pressure and flow."""
+    calibrate: bool = True
+    """Let the model's gains follow what the meters say."""
     quorum_ratio: Annotated[float, Field(ge=0.3, le=1)] = 0.5
     """Share of each hall's rack sensors that must be good."""
 

@@ -94,6 +94,10 @@ class Planner:
         self._votes: dict[tuple[float, float], int] = {}
         self._policy_cost_w = np.nan
 
+    def adopt(self, halls: F64, p: PlantParams) -> None:
+        """Plan on this model from now on: the same plant, calibrated."""
+        self._halls, self._p = halls, p
+
     def due(self, w: F64, now_s: float) -> bool:
         """Whether a new optimisation should start: the period is over, or load or wet bulb has moved."""
         age_s = now_s - self._started_s

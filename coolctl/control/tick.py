@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from coolctl.control import mode as modes
 from coolctl.control.baseline import Rules, part_load_ratio
+from coolctl.control.calibrate import Calibrator
 from coolctl.control.decision import Decision
 from coolctl.control.estimate import Estimate, Estimator
 from coolctl.control.feedforward import AirflowDemand
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 F64 = NDArray[np.float64]
 
 DT_MAX_S = 60.0
+ADOPT_EVERY_S = 300.0
 INLET_BIAS_TAU_S = 120.0
 INLET_BIAS_MAX_K = 3.0
 # The trim lowers supply air for what the model did not foresee. It acts a little below the limit, lets go slowly (half a
@@ -87,6 +89,9 @@ class Tick:
         self._planner = Planner(self.halls, self.p, f.limits, self.rules, f.control.refine_period_s, self.required_s)
         authority = (f.control.authority_k, f.control.authority_ratio)
         self.shield = Shield(self.halls, self.p, f.limits, f.rates, f.dwell, authority, self.required_s)
+        self._calibrator = Calibrator(site, self.halls, self.p) if f.control.calibrate else None
+        self._model = (self.halls, self.p)
+        self._adopted_s = -np.inf
         self._it_nom_w = self.halls[:, HallParams._fields.index("it_power_nom_w")]
         self._out, self._scratch = np.zeros(len(OUTPUTS)), np.zeros(2 * len(self.halls))
         self._last_s = np.nan
@@ -107,6 +112,7 @@ class Tick:
         self._seq += 1
         est = self._estimator.assess(snap)
         self.conditions = est.w
+        self._calibrate(est, snap, dt_s)
         self._hear(est)
         forgotten = self._peak_w + (est.w[W_HALL:] - self._peak_w) * (dt_s / PEAK_TAU_S)
         self._peak_w = np.maximum(est.w[W_HALL:], forgotten)
@@ -146,6 +152,16 @@ class Tick:
             self._heard = True
             self._demand.held_speed[:] = np.nan
 
+    def _calibrate(self, est: Estimate, snap: Snapshot, dt_s: float) -> None:
+        """Let the gains follow; the planner and the meters of the page work with them, the shield never."""
+        if self._calibrator is None:
+            return
+        self._calibrator.observe(est, snap.value, dt_s)
+        if not 0.0 <= est.now_s - self._adopted_s < ADOPT_EVERY_S:
+            self._adopted_s = est.now_s
+            self._model = self._calibrator.calibrated()
+            self._planner.adopt(*self._model)
+
     def _measured(self, est: Estimate) -> F64:
         """The setpoint vector that describes the plant as measured; NaN where it is silent."""
         plant, u = est.plant, np.full(U_HALL + 2 * len(self.halls), np.nan)
@@ -158,7 +174,7 @@ class Tick:
 
     def _follow_model(self, est: Estimate, actual_u: F64, dt_s: float) -> float:
         """Model power at the measured state; the inlet bias and the trim follow the measured hottest rack."""
-        evaluate_plant(actual_u, est.w, self.halls, self.p, self._out)
+        evaluate_plant(actual_u, est.w, *self._model, self._out)
         model_w = float(self._out[O_COOLING])
         if est.hottest_c == est.hottest_c:
             seen_k = float(est.hottest_c - self._out[O_INLET])
@@ -253,7 +269,7 @@ class Tick:
     def _terms(
         self, est: Estimate, plan: Plan | None, baseline_u: F64, model_w: float, ride_s: float, gateway: GatewayView, used: bool
     ) -> F64:
-        evaluate_plant(baseline_u, est.w, self.halls, self.p, self._out)
+        evaluate_plant(baseline_u, est.w, *self._model, self._out)
         return np.array([
             est.it_w.sum(), est.hottest_c, est.w[1], est.dewpoint_c, est.measured_w, model_w, self._out[O_COOLING],
             plan.cost_w if plan else np.nan, plan.policy_cost_w if plan else np.nan, ride_s,
