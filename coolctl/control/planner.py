@@ -94,6 +94,11 @@ class Planner:
         self._votes: dict[tuple[float, float], int] = {}
         self._policy_cost_w = np.nan
 
+    @property
+    def searching(self) -> bool:
+        """Whether an optimisation is under way."""
+        return bool(self._queue)
+
     def adopt(self, halls: F64, p: PlantParams) -> None:
         """Plan on this model from now on: the same plant, calibrated."""
         self._halls, self._p = halls, p

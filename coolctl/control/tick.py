@@ -47,6 +47,7 @@ F64 = NDArray[np.float64]
 
 DT_MAX_S = 60.0
 ADOPT_EVERY_S = 300.0
+SHORT_TICK_S = 2.0
 INLET_BIAS_TAU_S = 120.0
 INLET_BIAS_MAX_K = 3.0
 # The trim lowers supply air for what the model did not foresee. It acts a little below the limit, lets go slowly (half a
@@ -253,6 +254,8 @@ class Tick:
 
     def _plan(self, est: Estimate, proposal: Proposal | None, baseline_u: F64, available: float, dt_s: float) -> Plan | None:
         last = self.shield.last if self.shield.last is not None else baseline_u
+        if self._planner.searching and self._ride_at_s == est.now_s and dt_s <= SHORT_TICK_S:
+            return self._planner.plan  # this tick has paid for a roll-out already
         return self._planner.step(est.w, self._limits(est), proposal, baseline_u, last, available, est.now_s, dt_s, self._peak_w)
 
     def _wish(self, mode: str, plan: Plan | None, baseline_u: F64, demand: F64) -> tuple[F64, bool]:
