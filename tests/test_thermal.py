@@ -206,3 +206,20 @@ def test_kernels_have_one_signature(model) -> None:  # type: ignore[no-untyped-d
     assert len(plant.evaluate_plant.signatures) == 1  # a second one would compile inside a tick
     for kernel in (chiller.power_w, tower.operate, room.inlets_c):
         assert len(kernel.signatures) <= 1, kernel.__name__
+
+
+def test_condenser_water_is_what_the_towers_make(site):
+    """Where the economizer carries most of the load, substitution would swing between two waters for ever."""
+    p, halls = plant_params(site), hall_array(site)
+    rng = np.random.default_rng(3)
+    u, out = np.zeros(U_HALL + 2 * len(halls)), np.zeros(len(plant.OUTPUTS))
+    for _ in range(500):
+        w = np.concatenate([[25.0, rng.uniform(-5.0, 25.0), 89e3], rng.uniform(0.1, 0.8, len(halls)) * halls[:, 0]])
+        cells = float(rng.integers(1, int(p.cells) + 1))
+        u[:U_HALL] = (
+            rng.uniform(8.0, 20.0), 80e3, rng.integers(0, 3), w[1] + rng.uniform(1.0, 20.0), cells, rng.uniform(0.5, 1.0), 1.0,
+        )  # fmt: skip
+        u[U_HALL::2], u[U_HALL + 1 :: 2] = 22.0, 0.6
+        plant.evaluate_plant(u, w, halls, p, out)
+        made_c, _, _ = plant.tower_makes(out[plant.O_CWST], u, w, cells, out[plant.O_CW_FLOW], p, out.copy())
+        assert abs(made_c - out[plant.O_CWST]) < 2.0 * plant.CWST_TOLERANCE_K

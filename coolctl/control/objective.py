@@ -1,7 +1,8 @@
 """What the optimiser minimises: electric power of cooling plus a price for every limit that would be crossed.
 
-Decision variables are few, because two setpoints follow from the others: the lowest pump pressure that keeps the
-widest valve below its mark, and as many tower cells as the water flow allows (fan power falls with the cube).
+Decision variables are few, because some setpoints follow from the others: the lowest pump pressure that keeps the
+widest valve below its mark, as many tower cells as the water flow allows (fan power falls with the cube), and, while
+the economizer is alone, the warmest tower water with which the plates carry the load.
 """
 
 from __future__ import annotations
@@ -11,12 +12,18 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from coolctl.control.shield import EVAPORATOR_MAX
 from coolctl.jit import kernel
 from coolctl.num import clamp
 from coolctl.points import U_CELLS, U_CHILLERS, U_CHW_DP, U_CHWST, U_CW_FLOW, U_CWST, U_ECONOMIZER, U_HALL
+from coolctl.psychro import CP_WATER_JKGK
+from coolctl.site_schema import LimitsTable
 from coolctl.thermal import room
+from coolctl.thermal.economizer import water_needed_c
 from coolctl.thermal.plant import (
     O_AIRFLOW,
+    O_CHW_FLOW,
+    O_CHWRT,
     O_CHWST,
     O_COOLING,
     O_EVAPORATOR,
@@ -27,7 +34,9 @@ from coolctl.thermal.plant import (
     W_HALL,
     W_PRESSURE,
     PlantParams,
+    air_side,
     airflow_speed,
+    chilled_water,
     condenser_units,
     evaluate_plant,
 )
@@ -39,6 +48,8 @@ Z_CHWST, Z_CWST, Z_CW_FLOW, Z_HALL = range(4)
 
 VALVE_MARK = 0.90
 CELL_FLOW_MIN_RATIO = 0.45
+PLAN_PLR_MAX = 0.95
+PLAN_INLET_RESERVE_K = 0.1
 PENALTY_W = 200e3  # price of one whole unit over a limit; far above any saving
 
 
@@ -50,11 +61,22 @@ class Limits(NamedTuple):
     airflow_min: float
     chw_dp_min_pa: float
     chw_dp_max_pa: float
+    cwst_min_c: float
+    cwst_max_c: float
     plr_max: float
     evaporator_max: float
     dewpoint_c: float
     sat_over_dewpoint_k: float
     fan_speed_min: float
+
+
+def planning_limits(lim: LimitsTable, limit_c: float, inlet_bias_k: float, dewpoint_c: float) -> Limits:
+    """What a plan must keep where racks may reach `limit_c`: the site's limits, with a little in hand."""
+    return Limits(
+        limit_c - lim.rack_inlet_margin_k - PLAN_INLET_RESERVE_K, inlet_bias_k, lim.airflow_ratio_min,
+        lim.chw_dp_sp_min_pa, lim.chw_dp_sp_max_pa, lim.cwst_sp_min_c, lim.cwst_sp_max_c, PLAN_PLR_MAX, EVAPORATOR_MAX,
+        dewpoint_c, lim.dewpoint_margin_k, lim.fan_speed_sp_min_ratio,
+    )  # fmt: skip
 
 
 @kernel
@@ -83,11 +105,17 @@ def complete(
     for k in range(u.shape[0]):
         if held[k] == held[k]:
             u[k] = held[k]
-    evaluate_plant(u, w, halls, p, out)
-    if held[U_CHW_DP] == held[U_CHW_DP]:
-        return
-    widest = out[O_VALVE] / VALVE_MARK
-    u[U_CHW_DP] = clamp(lim.chw_dp_max_pa * widest * widest, lim.chw_dp_min_pa, lim.chw_dp_max_pa)
+    air_side(u, w, halls, p, out)
+    if held[U_CHW_DP] != held[U_CHW_DP]:
+        widest = out[O_VALVE] / VALVE_MARK
+        u[U_CHW_DP] = clamp(lim.chw_dp_max_pa * widest * widest, lim.chw_dp_min_pa, lim.chw_dp_max_pa)
+    if chillers < 0.5 and held[U_CWST] != held[U_CWST]:
+        # The plates alone: colder tower water than they need costs fan power and buys nothing.
+        chilled_water(u, p, out)
+        load_w = out[O_CHW_FLOW] * CP_WATER_JKGK * (out[O_CHWRT] - u[U_CHWST])
+        cw_kgs = u[U_CW_FLOW] * p.chiller.condenser_flow_nom_kgs * units
+        needed_c = water_needed_c(load_w, out[O_CHWRT], out[O_CHW_FLOW], cw_kgs, p.economizer)
+        u[U_CWST] = clamp(needed_c, lim.cwst_min_c, lim.cwst_max_c)
     evaluate_plant(u, w, halls, p, out)
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from coolctl.control.objective import PENALTY_W, Limits, cost_w, penalty_w
 from coolctl.control.plant_rules import PlantRules
-from coolctl.control.refine import AIRFLOW_MAX, descend, first_steps, free_variables
+from coolctl.control.refine import AIRFLOW_MAX, JOINT_MOVES, descend, first_steps, free_variables
 from coolctl.points import U_CHILLERS, U_CHW_DP, U_CHWST, U_ECONOMIZER, U_HALL, u_size
 from coolctl.site_schema import LimitsTable
 from coolctl.thermal.dynamics import ride_through_s
@@ -83,7 +83,7 @@ class Planner:
         self._now_u = np.zeros(u_size(count))
         self._steps, self._sweeps_left = np.zeros(len(self.lo)), 0
         # Each sweep tries every variable both ways and each try grows with the halls: a tick of a large site does fewer.
-        self._sweeps_a_tick = max(EVALUATIONS_A_TICK // (2 * len(self.lo) * count), 1)
+        self._sweeps_a_tick = max(EVALUATIONS_A_TICK // (2 * (len(self.lo) + JOINT_MOVES) * count), 1)
         self.plan: Plan | None = None
         self.chwst_cap_c = lim.chwst_sp_max_c
         self.cap_name = "ride_through"

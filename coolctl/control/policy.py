@@ -13,7 +13,10 @@ from numpy.typing import NDArray
 
 from coolctl.control.estimate import Estimate
 from coolctl.control.objective import Z_CHWST, Z_CW_FLOW, Z_CWST, Z_HALL
+from coolctl.psychro import CP_AIR_JKGK, CP_WATER_JKGK
 from coolctl.thermal.plant import W_HALL, W_OADB, W_OAWB, W_PRESSURE, PlantParams
+from coolctl.thermal.pump_fan import WATER_DENSITY_KGM3
+from coolctl.thermal.room import HallParams
 
 F64 = NDArray[np.float64]
 F32 = NDArray[np.float32]
@@ -39,6 +42,17 @@ FEATURES = (
     Feature("economizer_present", 0.0, 1.0),
     Feature("chiller_size_ratio", 0.3, 1.2),
     Feature("tower_water_ratio", 0.5, 2.0),
+    Feature("chiller_eir_ratio", 0.11, 0.30),
+    Feature("lift_exponent", 0.0, 1.2),
+    Feature("crah_fan_power_ratio", 0.01, 0.12),
+    Feature("chw_pump_power_ratio", 0.004, 0.04),
+    Feature("cw_pump_power_ratio", 0.004, 0.04),
+    Feature("tower_fan_power_ratio", 0.005, 0.05),
+    Feature("tower_ntu", 0.5, 2.5),
+    Feature("economizer_ntu", 0.0, 5.0),
+    Feature("coil_ntu", 0.6, 3.0),
+    Feature("hot_spot_k", 0.2, 3.0),
+    Feature("server_fan_knee_c", 20.0, 28.0),
 )
 OUTPUTS = (
     "sat_below_limit_k", "chwst_below_sat_k", "cwst_over_wetbulb_k", "cw_flow_ratio", "airflow_ratio",
@@ -67,24 +81,54 @@ class Situation(NamedTuple):
     chillers_available: float
 
 
-def features(est: Estimate, s: Situation, it_nom_w: F64, p: PlantParams) -> F32:
-    """The feature vector [1 × features], float32."""
+def describe(halls: F64, p: PlantParams) -> tuple[float, ...]:
+    """What the network is told of the plant, free of its size: the features from `economizer_present` on.
+
+    Powers are at the design point, over IT power for the air and chilled water side, over duty capacity for the other;
+    a calibrated model describes the plant as it has become.
+    """
+    column = {name: halls[:, k] for k, name in enumerate(HallParams._fields)}
+    it_w = float(column["it_power_nom_w"].sum())
+    duty = max(p.chillers - p.chillers_redundant, 1.0)
+    duty_w = duty * p.chiller.capacity_ref_w
+    heads_pa = [pump.head_static_pa + pump.head_friction_pa for pump in (p.chw_pump, p.cw_pump)]
+    chw_w = p.chw_flow_nom_kgs * heads_pa[0] / (WATER_DENSITY_KGM3 * p.chw_pump.efficiency_ratio)
+    cw_w = duty * p.chiller.condenser_flow_nom_kgs * heads_pa[1] / (WATER_DENSITY_KGM3 * p.cw_pump.efficiency_ratio)
+    water_over_air = p.tower.water_flow_nom_kgs / p.tower.air_flow_nom_kgs
+    economizer_ntu = p.economizer.ua_nom_wk / (p.economizer.flow_nom_kgs * CP_WATER_JKGK)
+    recirculated_k = column["recirculation_ratio"] * column["server_delta_t_nom_k"]
+    return (
+        p.economizer.present,
+        it_w / duty_w,
+        p.cells * p.tower.water_flow_nom_kgs / (p.chillers * p.chiller.condenser_flow_nom_kgs),
+        p.chiller.eir_scale / p.chiller.cop_ref,
+        p.chiller.lift_exponent,
+        float((column["crahs"] * column["fan_power_nom_w"]).sum()) / it_w,
+        chw_w / it_w,
+        cw_w / duty_w,
+        p.cells * p.tower.fan_power_nom_w / duty_w,
+        p.tower.ua_scale * p.tower.ntu_coefficient * water_over_air ** (1.0 + p.tower.ntu_exponent),
+        economizer_ntu if p.economizer.present > 0.5 else 0.0,
+        float(column["coil_ua_nom_wk"].sum()) / (float(column["air_flow_nom_kgs"].sum()) * CP_AIR_JKGK),
+        float((column["hot_spot_gain"] * recirculated_k + column["hot_spot_offset_k"]).max()),
+        float(column["server_fan_knee_c"].mean()),
+    )
+
+
+def features(est: Estimate, s: Situation, it_nom_w: float, plant: tuple[float, ...], chillers: float) -> F32:
+    """The feature vector [1 × features], float32, for the plant that `describe` gave and its number of chillers."""
     w = est.w
-    heat_nom_w = float(it_nom_w.sum())
-    duty_w = max(p.chillers - p.chillers_redundant, 1.0) * p.chiller.capacity_ref_w
     dewpoint_c = est.dewpoint_c if est.dewpoint_c == est.dewpoint_c else DEWPOINT_UNKNOWN_C
     row = (
-        float(w[W_HALL:].sum()) / heat_nom_w,
+        float(w[W_HALL:].sum()) / it_nom_w,
         w[W_OAWB],
         w[W_OADB] - w[W_OAWB],
         w[W_PRESSURE],
         s.inlet_limit_c,
         s.chwst_cap_c,
         dewpoint_c,
-        s.chillers_available / p.chillers,
-        p.economizer.present,
-        heat_nom_w / duty_w,
-        p.cells * p.tower.water_flow_nom_kgs / (p.chillers * p.chiller.condenser_flow_nom_kgs),
+        s.chillers_available / chillers,
+        *plant,
     )
     return np.array([row], dtype=np.float32)
 

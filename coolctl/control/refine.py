@@ -9,18 +9,59 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from coolctl.control.objective import Z_CHWST, Z_CW_FLOW, Z_CWST, Z_HALL, Limits, cost_w
+from coolctl.control.objective import CELL_FLOW_MIN_RATIO, Z_CHWST, Z_CW_FLOW, Z_CWST, Z_HALL, Limits, cost_w
 from coolctl.jit import kernel
 from coolctl.num import clamp
 from coolctl.points import U_CHWST, U_CW_FLOW, U_CWST, U_HALL
 from coolctl.thermal import room
-from coolctl.thermal.plant import W_HALL, W_OAWB, W_PRESSURE, PlantParams, airflow_speed
+from coolctl.thermal.plant import W_HALL, W_OAWB, W_PRESSURE, PlantParams, airflow_speed, condenser_units
 
 F64 = NDArray[np.float64]
 
 STEP_CHWST_K, STEP_CWST_K, STEP_CW_FLOW, STEP_SAT_K, STEP_AIRFLOW = 2.0, 3.0, 0.15, 1.0, 0.06
 AIRFLOW_MAX = 1.35
+JOINT_MOVES = 7
+FINEST_K = 0.01
 START_APPROACHES_K = (2.0, 4.5, 8.0)
+START_WATER_K = (-8.0, 0.0, 4.0)
+
+
+@kernel
+def move(z: F64, k: int, sign: float, step: F64, per_cell: float, lo: F64, hi: F64, trial: F64) -> None:
+    """The `k`-th move from `z` into `trial`: each variable alone, then the joint moves.
+
+    Limits couple the variables: along an edge of what is feasible no single one can move, but two or three together
+    can. Water and tower, water and air, all three; less condenser water made up by colder, colder supply by less air.
+    The last goes to the next flow at which one more tower cell can run (`per_cell`), where the power has a step.
+    """
+    n = z.shape[0]
+    trial[:] = z
+    if k < n:
+        trial[k] += sign * step[k]
+    elif k == n:
+        trial[Z_CHWST] += sign * step[Z_CHWST]
+        trial[Z_CWST] += sign * step[Z_CHWST]
+    elif k == n + 1:
+        trial[Z_CWST] += sign * step[Z_CWST]
+        trial[Z_CW_FLOW] += sign * step[Z_CW_FLOW]
+    elif k == n + 2:
+        cells = np.floor(z[Z_CW_FLOW] / per_cell)
+        if sign > 0.0:
+            cells += 1.0
+        elif z[Z_CW_FLOW] < cells * per_cell * (1.0 + 1e-6):
+            cells -= 1.0
+        trial[Z_CW_FLOW] = cells * per_cell * (1.0 + 1e-9)
+    else:
+        for i in range(Z_HALL, n, 2):
+            trial[i] += sign * step[i]
+            if k > n + 4:
+                trial[i + 1] += (1.0 if k == n + 5 else 4.0) * sign * step[i + 1]
+        if k < n + 5:
+            trial[Z_CHWST] += sign * step[Z_HALL]
+        if k == n + 4:
+            trial[Z_CWST] += sign * step[Z_HALL]
+    for i in range(n):
+        trial[i] = clamp(trial[i], lo[i], hi[i])
 
 
 @kernel
@@ -30,27 +71,40 @@ def descend(
 ) -> float:  # fmt: skip
     """Improve `z` in place by `sweeps` compass sweeps; returns its cost [W]. `u` and `out` are scratch.
 
-    `step` shrinks in place, so that a search can be continued where it was left.
+    A sweep that helped is repeated as a whole (Hooke & Jeeves, J. ACM 8(2), 1961). `step` shrinks in place, so that a
+    search can be continued where it was left.
     """
     n = z.shape[0]
     for i in range(n):
         z[i] = clamp(z[i], lo[i], hi[i])
+    trial, before = np.empty(n), np.empty(n)
+    water_kgs = p.chiller.condenser_flow_nom_kgs * max(condenser_units(chillers, economizer, p), 1.0)
+    per_cell = CELL_FLOW_MIN_RATIO * p.tower.water_flow_nom_kgs / water_kgs
     best = cost_w(z, chillers, economizer, held, w, halls, p, lim, u, out)
     for _ in range(sweeps):
         improved = False
-        for i in range(n):
+        before[:] = z
+        for k in range(n + JOINT_MOVES):
             for sign in (-1.0, 1.0):
-                old = z[i]
-                z[i] = clamp(old + sign * step[i], lo[i], hi[i])
-                if z[i] == old:
+                move(z, k, sign, step, per_cell, lo, hi, trial)
+                if np.array_equal(trial, z):
                     continue
-                trial = cost_w(z, chillers, economizer, held, w, halls, p, lim, u, out)
-                if trial < best - 1e-6:
-                    best = trial
+                cost = cost_w(trial, chillers, economizer, held, w, halls, p, lim, u, out)
+                if cost < best - 1e-6:
+                    best = cost
+                    z[:] = trial
                     improved = True
                     break
-                z[i] = old
-        if not improved:
+        if improved:
+            for i in range(n):
+                trial[i] = clamp(2.0 * z[i] - before[i], lo[i], hi[i])
+            cost = cost_w(trial, chillers, economizer, held, w, halls, p, lim, u, out)
+            if cost < best - 1e-6:
+                best = cost
+                z[:] = trial
+        else:
+            if step[Z_CHWST] < FINEST_K:
+                break
             for i in range(n):
                 step[i] *= 0.5
     return best
@@ -90,9 +144,10 @@ def best_for_machines(
     best_z, step = z.copy(), np.empty_like(z)
     first_steps(step, 1.0)
     best = descend(best_z, chillers, economizer, held, w, halls, p, lim, lo, hi, sweeps, step, u, out)
-    for approach_k in START_APPROACHES_K:
+    for k in range(len(START_APPROACHES_K)):
         trial_z = z.copy()
-        trial_z[Z_CWST] = w[W_OAWB] + approach_k
+        trial_z[Z_CWST] = w[W_OAWB] + START_APPROACHES_K[k]
+        trial_z[Z_CHWST] += START_WATER_K[k]
         first_steps(step, 1.0)
         trial = descend(trial_z, chillers, economizer, held, w, halls, p, lim, lo, hi, sweeps, step, u, out)
         if trial < best:
@@ -125,4 +180,5 @@ def joint_optimum(
                 best_economizer = float(economizer)
                 z[:] = trial_z
     cost_w(z, best_chillers, best_economizer, free, w, halls, p, lim, u, out)
+    z[Z_CWST] = u[U_CWST]
     return best, best_chillers, best_economizer

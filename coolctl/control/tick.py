@@ -18,11 +18,11 @@ from coolctl.control.decision import Decision
 from coolctl.control.estimate import Estimate, Estimator
 from coolctl.control.feedforward import AirflowDemand
 from coolctl.control.guideline36 import B2
-from coolctl.control.objective import Limits
+from coolctl.control.objective import Limits, planning_limits
 from coolctl.control.planner import Plan, Planner, Proposal
 from coolctl.control.plant_rules import PlantRules
-from coolctl.control.policy import F32, Policy, Situation, decode, features, outside
-from coolctl.control.shield import EVAPORATOR_MAX, Context, Shield
+from coolctl.control.policy import F32, Policy, Situation, decode, describe, features, outside
+from coolctl.control.shield import Context, Shield
 from coolctl.num import first_order
 from coolctl.points import (
     U_CELLS,
@@ -57,8 +57,6 @@ TRIM_BELOW_LIMIT_K, TRIM_START_K = 0.15, 0.4
 RIDE_THROUGH_EVERY_S = 5.0
 # The load that may be back at any moment: what was seen, forgotten slowly; carefully assumed at the start.
 PEAK_TAU_S, PEAK_START_RATIO = 24.0 * 3600.0, 0.75
-PLAN_PLR_MAX = 0.95
-PLAN_INLET_RESERVE_K = 0.1
 OVER_ALARM_TICKS, NO_COOLING_S = 2, 60.0
 
 
@@ -92,6 +90,7 @@ class Tick:
         self.shield = Shield(self.halls, self.p, f.limits, f.rates, f.dwell, authority, self.required_s)
         self._calibrator = Calibrator(site, self.halls, self.p) if f.control.calibrate else None
         self._model = (self.halls, self.p)
+        self._described = describe(self.halls, self.p)
         self._adopted_s = -np.inf
         self._it_nom_w = self.halls[:, HallParams._fields.index("it_power_nom_w")]
         self._out, self._scratch = np.zeros(len(OUTPUTS)), np.zeros(2 * len(self.halls))
@@ -162,6 +161,7 @@ class Tick:
             self._adopted_s = est.now_s
             self._model = self._calibrator.calibrated()
             self._planner.adopt(*self._model)
+            self._described = describe(*self._model)
 
     def _measured(self, est: Estimate) -> F64:
         """The setpoint vector that describes the plant as measured; NaN where it is silent."""
@@ -209,7 +209,8 @@ class Tick:
         if self.policy is None:
             return None, none, "no admitted policy"
         limit_c = self.site.file.limits.rack_inlet_limit_c
-        x = features(est, Situation(limit_c, self._planner.chwst_cap_c, available), self._it_nom_w, self.p)
+        s = Situation(limit_c, self._planner.chwst_cap_c, available)
+        x = features(est, s, float(self._it_nom_w.sum()), self._described, self.p.chillers)
         strange = outside(x)
         if strange:
             return None, none, f"{strange} is outside the trained range"
@@ -246,11 +247,7 @@ class Tick:
 
     def _limits(self, est: Estimate) -> Limits:
         lim = self.site.file.limits
-        return Limits(
-            lim.rack_inlet_limit_c - lim.rack_inlet_margin_k - PLAN_INLET_RESERVE_K,
-            self._bias_k + self._trim_k, lim.airflow_ratio_min, lim.chw_dp_sp_min_pa, lim.chw_dp_sp_max_pa,
-            PLAN_PLR_MAX, EVAPORATOR_MAX, est.dewpoint_c, lim.dewpoint_margin_k, lim.fan_speed_sp_min_ratio,
-        )  # fmt: skip
+        return planning_limits(lim, lim.rack_inlet_limit_c, self._bias_k + self._trim_k, est.dewpoint_c)
 
     def _plan(self, est: Estimate, proposal: Proposal | None, baseline_u: F64, available: float, dt_s: float) -> Plan | None:
         last = self.shield.last if self.shield.last is not None else baseline_u

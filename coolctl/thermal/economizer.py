@@ -26,6 +26,18 @@ def heat_w(chwrt_c: float, chw_kgs: float, cwst_c: float, cw_kgs: float, p: Econ
     """
     if not (chwrt_c > cwst_c and chw_kgs > 0.0 and cw_kgs > 0.0):
         return 0.0
+    return conductance_wk(chw_kgs, cw_kgs, p) * (chwrt_c - cwst_c)
+
+
+@kernel
+def water_needed_c(load_w: float, chwrt_c: float, chw_kgs: float, cw_kgs: float, p: EconomizerParams) -> float:
+    """Warmest condenser water [°C] with which the plates alone carry `load_w` [W]."""
+    return chwrt_c - load_w / conductance_wk(max(chw_kgs, 0.01), max(cw_kgs, 0.01), p)
+
+
+@kernel
+def conductance_wk(chw_kgs: float, cw_kgs: float, p: EconomizerParams) -> float:
+    """Heat moved per kelvin between the two entering waters [W/K]."""
     c_min = min(chw_kgs, cw_kgs) * CP_WATER_JKGK
     c_ratio = min(chw_kgs, cw_kgs) / max(chw_kgs, cw_kgs)
     ntu = p.ua_nom_wk * (c_min / (p.flow_nom_kgs * CP_WATER_JKGK)) ** 0.4 / c_min
@@ -34,4 +46,4 @@ def heat_w(chwrt_c: float, chw_kgs: float, cwst_c: float, cw_kgs: float, p: Econ
     else:
         e = math.exp(-ntu * (1.0 - c_ratio))
         effectiveness = (1.0 - e) / (1.0 - c_ratio * e)
-    return effectiveness * c_min * (chwrt_c - cwst_c)
+    return effectiveness * c_min

@@ -8,12 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coolctl.control.estimate import Estimate
-from coolctl.control.objective import Limits
+from coolctl.control.objective import Limits, planning_limits
 from coolctl.control.planner import INFEASIBLE_W
-from coolctl.control.policy import F32, FEATURES, Situation, features, labels
+from coolctl.control.policy import F32, FEATURES, Situation, describe, features, labels
 from coolctl.control.refine import AIRFLOW_MAX, joint_optimum
-from coolctl.control.shield import EVAPORATOR_MAX
-from coolctl.control.tick import PLAN_INLET_RESERVE_K, PLAN_PLR_MAX
 from coolctl.points import u_size
 from coolctl.site import Site
 from coolctl.thermal.params import hall_array, plant_params
@@ -22,6 +20,8 @@ from coolctl.thermal.room import HallParams
 
 F64 = NDArray[np.float64]
 SWEEPS = 40
+SPREAD = 1.3
+SCALED_HALL = ("fan_power_nom_w", "coil_ua_nom_wk", "recirculation_ratio", "hot_spot_gain", "server_fan_ratio")
 
 
 class Conditions(NamedTuple):
@@ -32,7 +32,8 @@ class Conditions(NamedTuple):
     chwst_cap_c: float
     dewpoint_c: float
     available: float
-    economizer: bool
+    halls: F64
+    p: PlantParams
 
 
 class Example(NamedTuple):
@@ -62,12 +63,31 @@ class Expert:
         w[:W_HALL] = wb + rng.uniform(0.5, 15.0), wb, self._pressure(rng)
         mean = rng.uniform(low["load_ratio"], 1.0)
         w[W_HALL:] = np.clip(mean * rng.uniform(0.85, 1.15, len(self.halls)), 0.1, 1.0) * self.it_nom_w / 1.05
+        halls, p = self._plant(rng)
         n = int(self.p.chillers)
         available = float(n if rng.random() < 0.8 else rng.integers(max(n - 1, 1), n + 1))
         return Conditions(
-            w, rng.uniform(23.0, 27.0), rng.uniform(8.0, 20.0), rng.uniform(-5.0, 16.0), available,
-            bool(self.p.economizer.present > 0.5 and rng.random() < 0.85),
+            w, rng.uniform(23.0, 27.0), rng.uniform(8.0, 20.0), rng.uniform(-5.0, 16.0), available, halls, p,
         )  # fmt: skip
+
+    def _plant(self, rng: np.random.Generator) -> tuple[F64, PlantParams]:
+        """The site's plant as it may turn out to be: every figure that a calibration may move, drawn around nominal."""
+        p, halls = self.p, self.halls.copy()
+
+        def scale() -> float:
+            return float(rng.uniform(1.0 / SPREAD, SPREAD))
+
+        for name in SCALED_HALL:
+            halls[:, HallParams._fields.index(name)] *= scale()
+        halls[:, HallParams._fields.index("server_fan_knee_c")] += rng.uniform(-2.0, 2.0)
+        present = p.economizer.present if rng.random() < 0.85 else 0.0
+        return halls, p._replace(
+            chiller=p.chiller._replace(eir_scale=scale(), lift_exponent=float(rng.uniform(0.2, 1.0))),
+            tower=p.tower._replace(ua_scale=scale(), fan_power_nom_w=p.tower.fan_power_nom_w * scale()),
+            chw_pump=p.chw_pump._replace(efficiency_ratio=p.chw_pump.efficiency_ratio * scale()),
+            cw_pump=p.cw_pump._replace(efficiency_ratio=p.cw_pump.efficiency_ratio * scale()),
+            economizer=p.economizer._replace(present=present, ua_nom_wk=p.economizer.ua_nom_wk * scale()),
+        )
 
     def _pressure(self, rng: np.random.Generator) -> float:
         """Half around the site's own pressure, half anywhere: one network for sea level and plateau."""
@@ -75,19 +95,9 @@ class Expert:
             return float(self.site.pressure_pa * rng.uniform(0.98, 1.02))
         return float(rng.uniform(78e3, 103e3))
 
-    def plant(self, c: Conditions) -> PlantParams:
-        """The model under conditions `c`."""
-        present = 1.0 if c.economizer else 0.0
-        return self.p._replace(economizer=self.p.economizer._replace(present=present))
-
     def limits(self, c: Conditions) -> Limits:
         """The optimisation's limits under `c`."""
-        lim = self.site.file.limits
-        return Limits(
-            c.limit_c - lim.rack_inlet_margin_k - PLAN_INLET_RESERVE_K, 0.0, lim.airflow_ratio_min,
-            lim.chw_dp_sp_min_pa, lim.chw_dp_sp_max_pa, PLAN_PLR_MAX, EVAPORATOR_MAX, c.dewpoint_c,
-            lim.dewpoint_margin_k, lim.fan_speed_sp_min_ratio,
-        )  # fmt: skip
+        return planning_limits(self.site.file.limits, c.limit_c, 0.0, c.dewpoint_c)
 
     def bounds(self, c: Conditions) -> tuple[F64, F64]:
         """Lowest and highest free variables."""
@@ -100,10 +110,10 @@ class Expert:
 
     def solve(self, c: Conditions) -> Example | None:
         """The optimum under `c`, or None where no setpoint is feasible."""
-        p, lim = self.plant(c), self.limits(c)
+        p, lim = c.p, self.limits(c)
         lo, hi = self.bounds(c)
         z = np.array([14.0, c.w[1] + 4.0, 0.8, *([c.limit_c - 2.5, 1.06] * len(self.halls))])
-        cost, chillers, economizer = joint_optimum(z, c.available, c.w, self.halls, p, lim, lo, hi, SWEEPS, self._u, self._out)
+        cost, chillers, economizer = joint_optimum(z, c.available, c.w, c.halls, p, lim, lo, hi, SWEEPS, self._u, self._out)
         if not cost <= self._out[O_COOLING] + INFEASIBLE_W:
             return None
         y = labels(z, chillers, economizer, c.w, c.limit_c, float(c.w[W_HALL:].sum()), p)
@@ -115,4 +125,5 @@ class Expert:
         est = Estimate(
             0.0, c.w, none, none, none, none, none, none, none, c.dewpoint_c, np.nan, True, {}, np.nan, ()
         )  # fmt: skip
-        return features(est, Situation(c.limit_c, c.chwst_cap_c, c.available), self.it_nom_w, self.plant(c))[0]
+        s = Situation(c.limit_c, c.chwst_cap_c, c.available)
+        return features(est, s, float(self.it_nom_w.sum()), describe(c.halls, c.p), c.p.chillers)[0]

@@ -10,7 +10,7 @@ from sklearn.neural_network import MLPRegressor
 
 from coolctl.control.policy import F32, HIGH, LOW
 
-HIDDEN = (64, 64)
+HIDDEN = (96, 64)
 EPOCHS = 400
 
 

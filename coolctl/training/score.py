@@ -26,8 +26,8 @@ def regret(sites: Sequence[Site], policy: Policy, states: int, seed: int) -> dic
         example = None
         while example is None:
             example = expert.solve(expert.draw(rng))
-        c, halls = example.conditions, expert.halls
-        p, lim = expert.plant(c), expert.limits(c)
+        c = example.conditions
+        halls, p, lim = c.halls, c.p, expert.limits(c)
         lo, hi = expert.bounds(c)
         y = policy.infer(example.features[None, :])[0]
         z, chillers, economizer = decode(y, c.w, c.limit_c, len(halls), p)
