@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import functools
 import json
@@ -13,15 +14,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from coolctl.cli_args import hours, not_negative, output, positive
-from coolctl.controller import Controller, RuleController
+from coolctl.control.guideline36 import Tuning
+from coolctl.controller import BASELINES, Controller, RuleController
 from coolctl.edge.onnx_policy import OnnxPolicy, load_policy
 from coolctl.errors import EXIT_OK, EXIT_USAGE
-from coolctl.savings.evaluate import Ledger, run
+from coolctl.savings.best_static import search
+from coolctl.savings.evaluate import Auditor, Ledger, run
 from coolctl.savings.ledger import Account
 from coolctl.savings.table import render
 from coolctl.site import Site, load_site
 
-CONTROLLERS = ("b1", "b2lite", "b2", "ai")
+CONTROLLERS = (*BASELINES, "b3", "ai", "oracle")
+DEFAULT = ("b1", "b2lite", "b2", "ai")
 # Student's t, 97.5 %, for 1 … 32 plants (one plant has no interval); 1.96 beyond.
 T_975 = (0.0, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120,
          2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042, 2.040,
@@ -35,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--load", default="", metavar="FILE[:COLUMN|sum]", help="default: synthetic AI load; a number is constant"
     )
     parser.add_argument("--load-scale", choices=("peak", "mean"), default="peak")
-    parser.add_argument("--controllers", default=",".join(CONTROLLERS), help="of b1, b2lite, b2, ai")
+    parser.add_argument("--controllers", default=",".join(DEFAULT), help=f"of {', '.join(CONTROLLERS)}")
     span = parser.add_mutually_exclusive_group()
     span.add_argument("--hours", type=hours, default=(0.0, 24.0), metavar="A:B", help="plant hours after --start (default 0:24)")
     span.add_argument("--days", type=positive, metavar="N")
@@ -73,6 +77,7 @@ class Run(NamedTuple):
     start: str
     begin_h: float
     length_h: float
+    tuning: Tuning | None = None
 
 
 class Campaign:
@@ -83,39 +88,50 @@ class Campaign:
         begin_h, length_h = (0.0, 24.0 * args.days) if args.days else args.hours
         starts = season_starts(args.season_days) if args.season_days else [args.start]
         self.length_h = length_h * len(starts)
-        self.runs = [Run(n, k, s, begin_h, length_h) for k in range(args.plants) for s in starts for n in names]
+        self._spans = [(s, begin_h, length_h) for s in starts]
 
     def run(self) -> dict[str, Any]:
         """The ledger; with several plants their mean savings, and each plant's own."""
-        ledgers = self._ledgers(self._accounts())
+        with contextlib.ExitStack() as stack:
+            jobs = self.args.jobs
+            self._map: Any = stack.enter_context(ProcessPoolExecutor(jobs)).map if jobs > 1 else map
+            ledgers = self._ledgers()
         first = ledgers[0]
         return first if len(ledgers) == 1 else {**first, "plants": over_plants(ledgers)}
 
-    def _accounts(self) -> list[Account]:
-        if self.args.jobs == 1:
-            return [self._say(k, run_one(self.args, r)) for k, r in enumerate(self.runs)]
-        with ProcessPoolExecutor(self.args.jobs) as pool:
-            found = pool.map(run_one, [self.args] * len(self.runs), self.runs)
-            return [self._say(k, account) for k, account in enumerate(found)]
+    def _accounts(self, wanted: list[tuple[str, int, Tuning | None]], what: str) -> list[Account]:
+        """One account for each controller, plant and tuning, over all spans."""
+        runs = [Run(name, plant, *span, tuning) for name, plant, tuning in wanted for span in self._spans]
+        found = []
+        for k, account in enumerate(self._map(functools.partial(run_one, self.args), runs), start=1):
+            found.append(account)
+            if sys.stderr.isatty():
+                print(f"\r{what}: {k} of {len(runs)} runs ", end="" if k < len(runs) else "\n", file=sys.stderr)
+        sums = [Account(self.site) for _ in wanted]
+        for k, account in enumerate(found):
+            sums[k // len(self._spans)].absorb(account)
+        return sums
 
-    def _say(self, k: int, account: Account) -> Account:
-        if sys.stderr.isatty():
-            print(f"\r{k + 1} of {len(self.runs)} runs", end="" if k + 1 < len(self.runs) else "\n", file=sys.stderr)
-        return account
+    def _best_static(self, plant: int) -> tuple[Tuning, Account]:
+        return search(self.site, lambda tunings: self._accounts([("b3", plant, t) for t in tunings], f"b3 on plant {plant}"))
 
-    def _ledgers(self, accounts: list[Account]) -> list[dict[str, Any]]:
+    def _ledgers(self) -> list[dict[str, Any]]:
         """One ledger a plant; the days of a plant are one account."""
+        plants = range(self.args.plants)
+        given = [name for name in self.names if name != "b3"]
+        found = iter(self._accounts([(name, k, None) for k in plants for name in given], "runs"))
         plant = make_plant(self.site, self.args)
         labels = {"weather": plant.weather.name, "load": plant.load.name}
         if "ai" in self.names:
             labels["model_hash"] = _policy(self.args.policy or self.site.file.control.policy).model_hash
         ledgers = []
-        for k in range(self.args.plants):
-            sums = {name: Account(self.site) for name in self.names}
-            for r, account in zip(self.runs, accounts, strict=True):
-                if r.plant == k:
-                    sums[r.name].absorb(account)
-            ledgers.append(Ledger(self.site, self.length_h, self.args.seed, sums, labels).as_dict())
+        for k in plants:
+            sums, tuned = {name: next(found) for name in given}, {}
+            if "b3" in self.names:
+                tuning, sums["b3"] = self._best_static(k)
+                tuned = {"tuned": {"b3": tuning._asdict()}}
+            sums = {name: sums[name] for name in self.names}
+            ledgers.append(Ledger(self.site, self.length_h, self.args.seed, sums, labels).as_dict() | tuned)
         return ledgers
 
 
@@ -129,7 +145,9 @@ def season_starts(days: int) -> list[str]:
 def over_plants(ledgers: list[dict[str, Any]]) -> dict[str, Any]:
     """Per pair: mean saving over the plants with its 95 % interval (Student's t), the worst, and how many were comparable."""
     result = {}
-    for pair in ledgers[0]["savings"]:
+    for pair, saving in ledgers[0]["savings"].items():
+        if not isinstance(saving, dict):
+            continue
         each = [ledger["savings"][pair] for ledger in ledgers]
         ratios = [s["cooling_ratio"] for s in each]
         half = T_975[min(len(ratios), len(T_975)) - 1] * statistics.stdev(ratios) / len(ratios) ** 0.5
@@ -158,10 +176,18 @@ def run_one(args: argparse.Namespace, r: Run) -> Account:
     """One run, in whatever process."""
     site = _site(str(args.site))
     plant = make_plant(site, args, r.begin_h, start=r.start, plant=r.plant)
-    controller: Any = RuleController(site, r.name) if r.name != "ai" else None
-    if controller is None:
-        controller = Controller(site, _policy(args.policy or site.file.control.policy), "auto")
+    controller = _controller(site, plant, args, r)
     return run(site, plant, controller, r.length_h, args.seed, args.step)
+
+
+def _controller(site: Site, plant: Any, args: argparse.Namespace, r: Run) -> Any:
+    if r.name == "ai":
+        return Controller(site, _policy(args.policy or site.file.control.policy), "auto")
+    if r.name == "oracle":
+        from sim_plant.oracle import Oracle
+
+        return Oracle(plant, Auditor(site).ride_through_s)
+    return RuleController(site, r.name, r.tuning)
 
 
 def make_plant(site: Site, args: argparse.Namespace, begin_h: float = 0.0, *, start: str = "", plant: int = 0) -> Any:

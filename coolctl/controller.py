@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from coolctl.control.baseline import B1, B2Lite, Rules
+from coolctl.control.baseline import B2Lite, Rules
 from coolctl.control.decision import Decision
 from coolctl.control.estimate import Estimator
 from coolctl.control.feedforward import AirflowDemand
-from coolctl.control.guideline36 import B2
+from coolctl.control.fixed_rules import B0, B1, B1Integrated, B1NoEconomizer, B1Warm
+from coolctl.control.guideline36 import B2, Tuning
 from coolctl.control.policy import Policy
 from coolctl.control.tick import IN_PROCESS, GatewayView, Tick
 from coolctl.points import SampleStore, Snapshot
@@ -17,7 +18,9 @@ from coolctl.site import Site
 from coolctl.thermal.params import hall_array, plant_params
 from coolctl.thermal.plant import PlantParams
 
-BASELINES: dict[str, Callable[[Site, PlantParams], Rules]] = {"b1": B1, "b2lite": B2Lite, "b2": B2}
+BASELINES: dict[str, Callable[[Site, PlantParams], Rules]] = {
+    "b0": B0, "b1": B1, "b1int": B1Integrated, "b1hi": B1Warm, "b1nw": B1NoEconomizer, "b2lite": B2Lite, "b2": B2,
+}  # fmt: skip
 
 
 class Controller:
@@ -50,14 +53,17 @@ class Controller:
 
 
 class RuleController:
-    """A baseline driven directly, without shield or policy: what the comparison calls `b1`, `b2lite` and `b2`."""
+    """A baseline driven directly, without shield or policy: what the comparison calls `b0` … `b3`.
 
-    def __init__(self, site: Site, name: str):
+    `tuning` moves the constants of `b2`, which makes it a `b3` once they are the best ones.
+    """
+
+    def __init__(self, site: Site, name: str, tuning: Tuning | None = None):
         self.site = site
         self.store = SampleStore(site.table)
         halls, plant = hall_array(site), plant_params(site)
         self._estimator, self._demand = Estimator(site, halls), AirflowDemand(halls)
-        self._rules: Rules = BASELINES[name](site, plant)
+        self._rules: Rules = B2(site, plant, tuning) if tuning is not None else BASELINES[name](site, plant)
         self._last_s = float("nan")
 
     def tick(self, readings: Mapping[str, float], now_s: float) -> dict[str, float]:

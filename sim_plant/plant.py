@@ -115,7 +115,7 @@ class SimPlant:
         self._y, self._out = np.zeros((halls, room.HALL_OUTPUTS)), np.zeros(physics.PLANT_OUTPUTS)
         self._weather_now = np.array([20.0, 15.0, self.site.pressure_pa, 0.008])
         for _ in range(SETTLE_S):
-            self._advance(None, 1.0)
+            self._pass(None, 1.0)
         self.t_s = 0.0
         self._machines[:, ch.C_STARTS] = 0.0
         self._out[[physics.P_VALVE_TRAVEL, physics.P_FAN_TRAVEL]] = 0.0
@@ -130,7 +130,7 @@ class SimPlant:
         left = dt_s
         while left > 1e-9:
             piece = min(left, self._piece_s)
-            self._advance(leased, piece)
+            self._pass(leased, piece)
             left -= piece
         return self._readings()
 
@@ -143,6 +143,10 @@ class SimPlant:
                 if wire is not None and np.isfinite(wire):
                     u[k] = min(max(table.points[i].decode(float(wire)), table.low[i]), table.high[i])
         return u
+
+    def _pass(self, leased: F64 | None, dt_s: float) -> None:
+        self._advance(leased, dt_s)
+        self.sensors.follow(self._inlet, self._x, self._s, dt_s)
 
     def _advance(self, leased: F64 | None, dt_s: float) -> None:
         self.t_s += dt_s
@@ -159,7 +163,6 @@ class SimPlant:
             self._weather_now, self._health, self._chillers_ok, self._plant_ok, self._rows, self._p, dt_s / count, self._y,
             self._out,
         )  # fmt: skip
-        self.sensors.follow(self._inlet, self._x, self._s, dt_s)
 
     def _view(self) -> PlantView:
         out, s = self._out, self._s

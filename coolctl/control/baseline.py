@@ -1,7 +1,7 @@
-"""Rule baselines: B1, good-practice fixed setpoints, and B2lite, simple Guideline-36-style resets.
+"""What rule baselines share, and B2lite: simple resets in the manner of Guideline 36.
 
-B2lite is also what the daemon falls back to, so it needs no model and no policy: it works from measurements, holds
-what it cannot see, and leans to cooling. Both return a full setpoint vector; the shield has the last word on it.
+A baseline needs no policy: it works from measurements, holds what it cannot see, and leans to cooling. It returns a
+full setpoint vector; where the daemon uses one, the shield has the last word on it.
 """
 
 from __future__ import annotations
@@ -59,59 +59,6 @@ class Timer:
             self.held_s = 0.0
             return True
         return False
-
-
-class B1:
-    """Good-practice fixed: 12 / 22 / 22 °C, fans at 1.15 of demand, fixed pressure, non-integrated economizer."""
-
-    SAT_C, CHWST_C, CWST_C, DP_PA, AIRFLOW = 22.0, 12.0, 22.0, 140e3, 1.15
-    UP_PLR, DOWN_PLR, STAGE_S = 0.90, 0.80, 900.0
-
-    def __init__(self, site: Site, p: PlantParams):
-        self._p = p
-        self._fan_min = max(0.35, site.file.limits.fan_speed_sp_min_ratio)
-        self._has_economizer = site.economizer is not None
-        self.u = np.zeros(u_size(len(site.halls)))
-        self.u[U_CHWST], self.u[U_CHW_DP], self.u[U_CWST] = self.CHWST_C, self.DP_PA, self.CWST_C
-        self.u[U_CHILLERS], self.u[U_CW_FLOW] = min(2, site.file.chillers.count), 1.0
-        self.u[U_HALL::2], self.u[U_HALL + 1 :: 2] = self.SAT_C, 0.8
-        self._cells = site.file.towers.cells
-        self._up, self._down, self._on, self._off, self._swap = Timer(), Timer(), Timer(), Timer(), Timer()
-        self._retry_s, self._begun = 0.0, False
-
-    def step(self, est: Estimate, demand_speed: F64, dt_s: float) -> F64:
-        """The setpoint vector after `dt_s` [s] more."""
-        u = self.u
-        if not self._begun:
-            begin_with_running(u, est)
-            self._begun = True
-        n = u[U_CHILLERS]
-        u[U_HALL + 1 :: 2] = np.clip(self.AIRFLOW * demand_speed, self._fan_min, 1.0)
-        plr = part_load_ratio(est, self._p)
-        if u[U_ECONOMIZER] < 0.5:
-            smaller = plr * n / (n - 1.0) if n > 1.5 else np.inf
-            if self._up.after(plr > self.UP_PLR, dt_s, self.STAGE_S):
-                u[U_CHILLERS] = min(n + 1.0, self._p.chillers)
-            elif self._down.after(smaller < self.DOWN_PLR, dt_s, self.STAGE_S):
-                u[U_CHILLERS] = n - 1.0
-        self._economizer(est, dt_s)
-        u[U_CELLS] = min(max(2.0, u[U_CHILLERS]), self._cells)
-        u[U_CWST] = self.CHWST_C - 3.0 if u[U_ECONOMIZER] > 0.5 else self.CWST_C
-        return u.copy()
-
-    def _economizer(self, est: Estimate, dt_s: float) -> None:
-        """Plates alone or not at all: on with 6 K in hand for 20 min, off when the setpoint is lost for 10 min."""
-        u = self.u
-        self._retry_s = max(self._retry_s - dt_s, 0.0)
-        on = u[U_ECONOMIZER] > 0.5
-        cold = self._has_economizer and est.w[W_OAWB] <= self.CHWST_C - 6.0 and self._retry_s <= 0.0
-        if not on and self._on.after(cold, dt_s, 1200.0):
-            u[U_ECONOMIZER] = 1.0
-        elif on and self._swap.after(u[U_CHILLERS] > 0.5, dt_s, 900.0):
-            u[U_CHILLERS] = 0.0
-        lost = on and u[U_CHILLERS] < 0.5 and est.plant["chwst"] > self.CHWST_C + 1.0
-        if self._off.after(lost, dt_s, 600.0):
-            u[U_ECONOMIZER], u[U_CHILLERS], self._retry_s = 0.0, 1.0, 3600.0
 
 
 class B2Lite:

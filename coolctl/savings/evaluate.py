@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from coolctl.control.estimate import Estimator
 from coolctl.points import U_CHW_DP, U_HALL, SampleStore
@@ -15,6 +16,8 @@ from coolctl.savings.meters import MeteredTrace
 from coolctl.site import Site
 from coolctl.thermal.dynamics import ride_through_s
 from coolctl.thermal.params import hall_array, plant_params
+
+F64 = NDArray[np.float64]
 
 SKIP_S = 1800.0
 RIDE_THROUGH_EVERY_S = 60.0
@@ -87,9 +90,12 @@ class Auditor:
         u[U_CHW_DP] = dp if dp == dp else self.p.chw_pump.head_static_pa
         u[U_HALL::2] = np.where(np.isfinite(est.sat_c), est.sat_c, 22.0)
         u[U_HALL + 1 :: 2] = np.where(np.isfinite(est.fan_speed), np.maximum(est.fan_speed, 0.1), 0.7)
+        return sat_c, self.ride_through_s(u, est.w, est.plant["chwst"], est.plant["chwrt"])
+
+    def ride_through_s(self, u: F64, w: F64, chwst_c: float, chwrt_c: float) -> float:
+        """Seconds until a rack passes its allowable limit if every machine stopped now."""
         limit_c = self.site.file.limits.rack_inlet_allowable_c
-        seconds = ride_through_s(u, est.w, est.plant["chwst"], est.plant["chwrt"], limit_c, self.halls, self.p, self._scratch)
-        return sat_c, float(seconds)
+        return float(ride_through_s(u, w, chwst_c, chwrt_c, limit_c, self.halls, self.p, self._scratch))
 
 
 def run(

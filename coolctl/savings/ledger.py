@@ -20,6 +20,8 @@ ENERGIES = ("chillers", "towers", "chw_pumps", "cw_pumps", "crah_fans", "cdu_pum
 RUNNING_TOTALS = ("stored_j", "chiller_starts", "valve_travel", "fan_travel")
 RATE_SAMPLE_S, RATE_WINDOW_S = 10.0, 900.0
 J_PER_KWH = 3.6e6
+# Fixed setpoints are nobody's challenger, optimised ones nobody's baseline.
+FIXED, OPTIMISED = ("b0", "b1", "b1int", "b1hi", "b1nw"), ("ai", "oracle")
 DEGREE_MINUTES_SLACK = 0.5  # K·min a rack, the contract's allowance for sensor-grade differences
 
 
@@ -199,24 +201,31 @@ def heat_left_charge_kwh(mine: dict[str, Any], base: dict[str, Any]) -> float:
 
 
 def savings(site: Site, accounts: dict[str, Account]) -> dict[str, Any]:
-    """Paired savings of every run against every other baseline, with the verdict on equal service."""
+    """Paired savings of every run against every other baseline, with the verdict on equal service; and, where the
+    three have run, how much of the way from `b2` to `oracle` was gone."""
     result: dict[str, Any] = {}
     for name, account in accounts.items():
         for base_name, base in accounts.items():
-            if base_name == name or name in ("b1",) or base_name == "ai":
-                continue
-            mine, theirs = account.entry(), base.entry()
-            a, b = mine["energy_kwh"]["cooling_total"], theirs["energy_kwh"]["cooling_total"]
-            it_idle_a = mine["it_kwh"] - mine["energy_kwh"]["server_fan_increase"]
-            it_idle_b = theirs["it_kwh"] - theirs["energy_kwh"]["server_fan_increase"]
-            faults = service_faults(site, account, base)
-            charge = heat_left_charge_kwh(mine, theirs)
-            a += charge
-            result[f"{name}_vs_{base_name}"] = {
-                "cooling_ratio": round(1.0 - a / b, 4) if b else None,
-                "facility_ratio": round(1.0 - (a + it_idle_a) / (b + it_idle_b), 4) if b else None,
-                "heat_left_charge_kwh": round(charge, 3),
-                "equal_service": not faults,
-                "service_faults": faults,
-            }
+            if base_name != name and name not in FIXED and base_name not in OPTIMISED:
+                result[f"{name}_vs_{base_name}"] = _saving(site, account, base)
+    if {"b2", "ai", "oracle"} <= accounts.keys():
+        mine, most = (result[f"{name}_vs_b2"]["cooling_ratio"] for name in ("ai", "oracle"))
+        result["gap_closed_b2_to_oracle"] = round(mine / most, 4) if mine is not None and most and most > 0.0 else None
     return result
+
+
+def _saving(site: Site, account: Account, base: Account) -> dict[str, Any]:
+    mine, theirs = account.entry(), base.entry()
+    a, b = mine["energy_kwh"]["cooling_total"], theirs["energy_kwh"]["cooling_total"]
+    it_idle_a = mine["it_kwh"] - mine["energy_kwh"]["server_fan_increase"]
+    it_idle_b = theirs["it_kwh"] - theirs["energy_kwh"]["server_fan_increase"]
+    faults = service_faults(site, account, base)
+    charge = heat_left_charge_kwh(mine, theirs)
+    a += charge
+    return {
+        "cooling_ratio": round(1.0 - a / b, 4) if b else None,
+        "facility_ratio": round(1.0 - (a + it_idle_a) / (b + it_idle_b), 4) if b else None,
+        "heat_left_charge_kwh": round(charge, 3),
+        "equal_service": not faults,
+        "service_faults": faults,
+    }

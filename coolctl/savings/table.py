@@ -26,7 +26,10 @@ def render(ledger: dict[str, Any]) -> str:
             f"{name:<12}{cells}{ppue:>8}{service['rack_inlet_max_c']:>8.2f}{service['degree_minutes_above_limit']:>8.2f}"
         )
     lines.append("")
+    closed = ledger["savings"].get("gap_closed_b2_to_oracle")
     for pair, saving in ledger["savings"].items():
+        if not isinstance(saving, dict):
+            continue
         mine, _, base = pair.partition("_vs_")
         if saving["equal_service"]:
             text = (
@@ -35,6 +38,10 @@ def render(ledger: dict[str, Any]) -> str:
         else:
             text = "not comparable: " + "; ".join(saving["service_faults"])
         lines.append(f"{mine} against {base}: {text}")
+    if closed is not None:
+        lines.append(f"ai goes {100 * closed:.0f} % of the way from b2 to the oracle")
+    for name, constants in ledger.get("tuned", {}).items():
+        lines.append(f"{name} was tuned on these days to " + ", ".join(f"{k} {v:g}" for k, v in constants.items()))
     for pair, s in ledger.get("plants", {}).items():
         mine, _, base = pair.partition("_vs_")
         lines.append(

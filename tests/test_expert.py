@@ -1,0 +1,54 @@
+"""The expert is an optimum: a global search that shares nothing with it but the cost finds nothing cheaper."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.optimize import differential_evolution
+
+from coolctl.control.objective import cost_w
+from coolctl.site import Site
+from coolctl.training.expert import Conditions, Expert
+
+STATES = 5
+
+
+def cheapest_w(expert: Expert, c: Conditions) -> float:
+    """Cost by differential evolution over every choice of machines."""
+    lim, (lo, hi) = expert.limits(c), expert.bounds(c)
+    free, best = np.full(len(expert._u), np.nan), np.inf
+    for economizer in range(2 if c.p.economizer.present > 0.5 else 1):
+        for chillers in range(int(c.available) + 1):
+            if chillers or economizer:
+
+                def cost(z, n=float(chillers), e=float(economizer)):  # type: ignore[no-untyped-def]
+                    return min(cost_w(z, n, e, free, c.w, c.halls, c.p, lim, expert._u, expert._out), 1e9)
+
+                box = list(zip(lo, hi, strict=True))
+                best = min(best, differential_evolution(cost, box, seed=1, popsize=10, maxiter=100, polish=False).fun)
+    return float(best)
+
+
+def test_a_global_search_finds_nothing_cheaper(site: Site) -> None:
+    expert, rng = Expert(site), np.random.default_rng(11)
+    excess = []
+    while len(excess) < STATES:
+        c = expert.draw(rng)
+        example = expert.solve(c)
+        if example is not None:
+            excess.append(example.cost_w / cheapest_w(expert, c) - 1.0)
+    assert np.mean(excess) <= 0.003 and np.max(excess) <= 0.01
+
+
+@pytest.mark.parametrize("name", ["hot_spot_k", "chiller_eir_ratio"])
+def test_the_policy_is_told_what_a_calibration_moves(site: Site, name: str) -> None:
+    from coolctl.control.policy import FEATURES, describe
+    from coolctl.thermal.room import HallParams
+
+    expert = Expert(site)
+    k = [f.name for f in FEATURES].index(name) - [f.name for f in FEATURES].index("economizer_present")
+    halls, p = expert.halls.copy(), expert.p
+    before = describe(halls, p)[k]
+    halls[:, HallParams._fields.index("hot_spot_gain")] *= 1.2
+    worse = p._replace(chiller=p.chiller._replace(eir_scale=1.2))
+    assert describe(halls, worse)[k] > 1.05 * before
