@@ -82,3 +82,13 @@ def test_longer_steps_give_the_energy_of_short_ones(site: Site) -> None:
         run = cli_evaluate.Run("b2", 0, "04-20T10", 0.0, 2.0)
         totals.append(cli_evaluate.run_one(args, run).entry()["energy_kwh"]["cooling_total"])
     assert totals[1] == pytest.approx(totals[0], rel=0.01)
+
+
+def test_best_static_and_oracle_are_not_beaten_by_what_they_start_from(tmp_path: Path) -> None:
+    out = tmp_path / "ledger.json"
+    words = ["evaluate", "--site", str(SITE), "--start", "04-20T00", "--hours", "0:1", "--step", "20", "--json", str(out)]
+    assert cli.main([*words, "--controllers", "b2,b3,oracle"]) == 0
+    ledger = json.loads(out.read_text())
+    total = {name: entry["energy_kwh"]["cooling_total"] for name, entry in ledger["controllers"].items()}
+    assert ledger["savings"]["b3_vs_b2"]["cooling_ratio"] >= 0.0 and ledger["savings"]["b3_vs_b2"]["equal_service"]
+    assert total["oracle"] < total["b2"] and set(ledger["tuned"]["b3"]) >= {"airflow_ratio", "lift_ratio"}
