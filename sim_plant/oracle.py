@@ -23,10 +23,10 @@ F64 = NDArray[np.float64]
 
 PERIOD_S, HORIZON_S, PIECE_S = 900.0, 1800.0, 60.0
 LIMIT_PRICE_J_PER_KS = 2e6  # a rack one kelvin over its limit for a second
-UNMET_PRICE = 5.0  # of heat that a coil at its end leaves in the air
+UNMET_PRICE_J_PER_J = 5.0  # of heat that a coil at its end leaves in the air
 START_PRICE_J = 3.6e6
 INLET_RESERVE_K, DEWPOINT_RESERVE_K = 0.05, 0.1
-SWEEPS_OTHERS, SWEEPS_BEST, FINEST = 1, 4, 0.15
+SWEEPS_OTHERS, SWEEPS_BEST, FINEST_RATIO = 1, 4, 0.15
 # Variables: chilled water, tower water [°C], condenser flow, pump pressure, supply air [°C], airflow ratio, cells.
 V_CHWST, V_CWST, V_CW_FLOW, V_DP, V_SAT, V_AIRFLOW, V_CELLS = range(7)
 STEPS = np.array([1.0, 1.5, 0.1, 15e3, 0.5, 0.04, 1.0])
@@ -96,7 +96,7 @@ class Oracle:
             self._choice = Choice(v, running, 1.0 if s[physics.S_HX] > 0.5 else 0.0)
         best, best_j = self._choice, self._cost_j(self._choice)
         for other in list(self._others(best)):
-            # A change of machines is first tried with water that suits it, or the better machines never win.
+            # Other machines are judged with setpoints that suit them, or the better ones would never win.
             found, cost_j = self._descend(other, self._cost_j(other), SWEEPS_OTHERS)
             if cost_j < best_j:
                 best, best_j = found, cost_j
@@ -132,7 +132,7 @@ class Oracle:
                         break
             if not improved:
                 scale *= 0.5
-                if scale < FINEST:
+                if scale < FINEST_RATIO:
                     break
         return c, cost_j
 
@@ -151,14 +151,14 @@ class Oracle:
             heat_j += float(out[physics.P_HX] + out[physics.P_CHILLER_HEAT]) * PIECE_S
             over_k = max(float(twin._inlet.max()) - self._limit_c, 0.0)
             over_k += max(dewpoint_c - float(twin._x[:, room.X_SAT].min()), 0.0)
-            price_j += (LIMIT_PRICE_J_PER_KS * over_k + UNMET_PRICE * twin._unmet_w()) * PIECE_S
+            price_j += (LIMIT_PRICE_J_PER_KS * over_k + UNMET_PRICE_J_PER_J * twin._unmet_w()) * PIECE_S
         starts = float(twin._machines[:, ch.C_STARTS].sum()) - started
         left_j = (twin._stored_j() - stored_j) * total_j / max(heat_j, 1.0)
         return total_j + left_j + price_j + START_PRICE_J * starts + self._ride_price_j(twin, c)
 
     def _ride_price_j(self, twin: SimPlant, c: Choice) -> float:
         """Price of too little cooling in hand when every machine stops: judged as the ledger judges it."""
-        w = np.array([*twin._weather_now[[1, 1, 2]], *(twin._y[:, room.Y_IT] / (1.0 + twin._rows[:, params.H_FAN_SHARE]))])
+        w = np.array([*twin._weather_now[:3], *(twin._y[:, room.Y_IT] / (1.0 + twin._rows[:, params.H_FAN_SHARE]))])
         chwst_c, chwrt_c = twin._s[physics.S_LEAVING], twin._s[physics.S_RETURN2]
         seconds = self._ride_through_s(self._vector(twin, c), w, float(chwst_c), float(chwrt_c))
         return LIMIT_PRICE_J_PER_KS * max(self._required_s - seconds, 0.0) * 10.0

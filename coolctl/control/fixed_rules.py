@@ -1,7 +1,6 @@
 """Baselines of fixed setpoints: B0, a plant as it is often found, and B1, good practice, with its variants.
 
-Setpoints of B1 and the meaning of its variants are frozen (BASELINES of the savings report): who changes one changes
-every figure that was ever published against it.
+Their setpoints are frozen: who changes one changes every figure that was ever published against it.
 """
 
 from __future__ import annotations

@@ -109,7 +109,7 @@ def complete(
     if held[U_CHW_DP] != held[U_CHW_DP]:
         widest = out[O_VALVE] / VALVE_MARK
         u[U_CHW_DP] = clamp(lim.chw_dp_max_pa * widest * widest, lim.chw_dp_min_pa, lim.chw_dp_max_pa)
-    if chillers < 0.5 and held[U_CWST] != held[U_CWST]:
+    if chillers < 0.5 and economizer > 0.5 and held[U_CWST] != held[U_CWST]:
         # The plates alone: colder tower water than they need costs fan power and buys nothing.
         chilled_water(u, p, out)
         load_w = out[O_CHW_FLOW] * CP_WATER_JKGK * (out[O_CHWRT] - u[U_CHWST])

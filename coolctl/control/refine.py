@@ -27,12 +27,12 @@ START_WATER_K = (-8.0, 0.0, 4.0)
 
 
 @kernel
-def move(z: F64, k: int, sign: float, step: F64, per_cell: float, lo: F64, hi: F64, trial: F64) -> None:
+def move(z: F64, k: int, sign: float, step: F64, cell_flow_ratio: float, lo: F64, hi: F64, trial: F64) -> None:
     """The `k`-th move from `z` into `trial`: each variable alone, then the joint moves.
 
     Limits couple the variables: along an edge of what is feasible no single one can move, but two or three together
     can. Water and tower, water and air, all three; less condenser water made up by colder, colder supply by less air.
-    The last goes to the next flow at which one more tower cell can run (`per_cell`), where the power has a step.
+    The last goes to the next flow at which one more tower cell can run (`cell_flow_ratio`), where the power has a step.
     """
     n = z.shape[0]
     trial[:] = z
@@ -45,12 +45,12 @@ def move(z: F64, k: int, sign: float, step: F64, per_cell: float, lo: F64, hi: F
         trial[Z_CWST] += sign * step[Z_CWST]
         trial[Z_CW_FLOW] += sign * step[Z_CW_FLOW]
     elif k == n + 2:
-        cells = np.floor(z[Z_CW_FLOW] / per_cell)
+        cells = np.floor(z[Z_CW_FLOW] / cell_flow_ratio)
         if sign > 0.0:
             cells += 1.0
-        elif z[Z_CW_FLOW] < cells * per_cell * (1.0 + 1e-6):
+        elif z[Z_CW_FLOW] < cells * cell_flow_ratio * (1.0 + 1e-6):
             cells -= 1.0
-        trial[Z_CW_FLOW] = cells * per_cell * (1.0 + 1e-9)
+        trial[Z_CW_FLOW] = cells * cell_flow_ratio * (1.0 + 1e-9)
     else:
         for i in range(Z_HALL, n, 2):
             trial[i] += sign * step[i]
@@ -79,14 +79,14 @@ def descend(
         z[i] = clamp(z[i], lo[i], hi[i])
     trial, before = np.empty(n), np.empty(n)
     water_kgs = p.chiller.condenser_flow_nom_kgs * max(condenser_units(chillers, economizer, p), 1.0)
-    per_cell = CELL_FLOW_MIN_RATIO * p.tower.water_flow_nom_kgs / water_kgs
+    cell_flow_ratio = CELL_FLOW_MIN_RATIO * p.tower.water_flow_nom_kgs / water_kgs
     best = cost_w(z, chillers, economizer, held, w, halls, p, lim, u, out)
     for _ in range(sweeps):
         improved = False
         before[:] = z
         for k in range(n + JOINT_MOVES):
             for sign in (-1.0, 1.0):
-                move(z, k, sign, step, per_cell, lo, hi, trial)
+                move(z, k, sign, step, cell_flow_ratio, lo, hi, trial)
                 if np.array_equal(trial, z):
                     continue
                 cost = cost_w(trial, chillers, economizer, held, w, halls, p, lim, u, out)

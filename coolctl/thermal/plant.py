@@ -193,38 +193,49 @@ def tower_makes(
 
 
 @kernel
+def settle_condenser(
+    cwst_c: float, u: F64, w: F64, cells: float, cw_kgs: float, p: PlantParams, out: F64
+) -> tuple[float, float, float]:
+    """Condenser water that the towers make and the machines are given [°C], from `cwst_c`; tower speed, heat rejected [W].
+
+    Warmer water leaves less to the plates, so what the towers make falls as what they are given rises: one crossing.
+    It is bracketed, because substitution swings for ever where the economizer carries most of the load.
+    """
+    made_c, speed, rejected_w = tower_makes(cwst_c, u, w, cells, cw_kgs, p, out)
+    lo_c = min(cwst_c, made_c - BRACKET_K)
+    hi_c = max(cwst_c, made_c + BRACKET_K)
+    gap_lo_k = gap_hi_k = np.nan
+    if made_c < cwst_c:
+        gap_hi_k = made_c - cwst_c
+    else:
+        gap_lo_k = made_c - cwst_c
+    for k in range(CONDENSER_ITERATIONS):
+        if abs(made_c - cwst_c) < CWST_TOLERANCE_K:
+            break
+        if gap_lo_k == gap_lo_k and gap_hi_k == gap_hi_k and k % 3 != 2:
+            cwst_c = (lo_c * gap_hi_k - hi_c * gap_lo_k) / (gap_hi_k - gap_lo_k)
+        elif gap_lo_k == gap_lo_k and gap_hi_k == gap_hi_k:
+            cwst_c = 0.5 * (lo_c + hi_c)  # every third step halves, so that no side stays for ever
+        else:
+            cwst_c = made_c if k == 0 else (hi_c if gap_lo_k == gap_lo_k else lo_c)
+        made_c, speed, rejected_w = tower_makes(cwst_c, u, w, cells, cw_kgs, p, out)
+        if made_c < cwst_c:
+            hi_c, gap_hi_k = cwst_c, made_c - cwst_c
+            lo_c = min(lo_c, hi_c - BRACKET_K) if gap_lo_k != gap_lo_k else lo_c
+        else:
+            lo_c, gap_lo_k = cwst_c, made_c - cwst_c
+            hi_c = max(hi_c, lo_c + BRACKET_K) if gap_hi_k != gap_hi_k else hi_c
+    return cwst_c, speed, rejected_w
+
+
+@kernel
 def condenser_side(u: F64, w: F64, p: PlantParams, out: F64) -> None:
     """Economizer, chillers, towers and condenser pumps, iterated on the water that the towers can make."""
     units = condenser_units(u[U_CHILLERS], u[U_ECONOMIZER], p)
     cells = max(u[U_CELLS], 1.0)
     cw_kgs = max(u[U_CW_FLOW] * p.chiller.condenser_flow_nom_kgs * max(units, 1.0), 0.1)
     cwst_c = max(u[U_CWST], w[W_OAWB])
-    made_c, speed, rejected_w = tower_makes(cwst_c, u, w, cells, cw_kgs, p, out)
-    # Warmer water leaves less to the plates, so what the towers make falls as what they are given rises: one crossing.
-    # It is bracketed, because substitution swings for ever where the economizer carries most of the load.
-    lo_c = min(cwst_c, made_c - BRACKET_K)
-    hi_c = max(cwst_c, made_c + BRACKET_K)
-    gap_lo = gap_hi = np.nan
-    if made_c < cwst_c:
-        gap_hi = made_c - cwst_c
-    else:
-        gap_lo = made_c - cwst_c
-    for k in range(CONDENSER_ITERATIONS):
-        if abs(made_c - cwst_c) < CWST_TOLERANCE_K:
-            break
-        if gap_lo == gap_lo and gap_hi == gap_hi and k % 3 != 2:
-            cwst_c = (lo_c * gap_hi - hi_c * gap_lo) / (gap_hi - gap_lo)
-        elif gap_lo == gap_lo and gap_hi == gap_hi:
-            cwst_c = 0.5 * (lo_c + hi_c)  # every third step halves, so that no side stays for ever
-        else:
-            cwst_c = made_c if k == 0 else (hi_c if gap_lo == gap_lo else lo_c)
-        made_c, speed, rejected_w = tower_makes(cwst_c, u, w, cells, cw_kgs, p, out)
-        if made_c < cwst_c:
-            hi_c, gap_hi = cwst_c, made_c - cwst_c
-            lo_c = min(lo_c, hi_c - BRACKET_K) if gap_lo != gap_lo else lo_c
-        else:
-            lo_c, gap_lo = cwst_c, made_c - cwst_c
-            hi_c = max(hi_c, lo_c + BRACKET_K) if gap_hi != gap_hi else hi_c
+    cwst_c, speed, rejected_w = settle_condenser(cwst_c, u, w, cells, cw_kgs, p, out)
     q = cw_kgs / (max(units, 1.0) * p.cw_pump.flow_nom_kgs)
     head_pa = p.cw_pump.head_static_pa + p.cw_pump.head_friction_pa * q * q
     if u[U_ECONOMIZER] > 0.5:

@@ -149,8 +149,10 @@ def test_page_says_that_it_hears_nothing_and_comes_back(browser: Any, address: s
     w = Window(browser, address)
     stack.broker.kill()
     w.until(lambda: "broker" in w.text("#banner") or "stale" in w.text("#banner"))
+    assert w.page.locator("#banner").is_visible()
     stack.broker.restart()
     w.until(lambda: w.text("#banner") == "", 60.0)
+    assert not w.page.locator("#banner").is_visible() and w.text("#mode")
     w.page.close()
 
 
