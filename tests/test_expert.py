@@ -10,7 +10,8 @@ from coolctl.control.objective import cost_w
 from coolctl.site import Site
 from coolctl.training.expert import Conditions, Expert
 
-STATES = 5
+# Of 120 drawn states the first two, and those where limits couple the variables hardest.
+STATES = (0, 1, 26, 40, 70)
 
 
 def cheapest_w(expert: Expert, c: Conditions) -> float:
@@ -31,12 +32,12 @@ def cheapest_w(expert: Expert, c: Conditions) -> float:
 
 def test_a_global_search_finds_nothing_cheaper(site: Site) -> None:
     expert, rng = Expert(site), np.random.default_rng(11)
+    drawn = [expert.draw(rng) for _ in range(max(STATES) + 1)]
     excess = []
-    while len(excess) < STATES:
-        c = expert.draw(rng)
-        example = expert.solve(c)
-        if example is not None:
-            excess.append(example.cost_w / cheapest_w(expert, c) - 1.0)
+    for k in STATES:
+        example = expert.solve(drawn[k])
+        assert example is not None
+        excess.append(example.cost_w / cheapest_w(expert, drawn[k]) - 1.0)
     assert np.mean(excess) <= 0.003 and np.max(excess) <= 0.01
 
 
