@@ -26,6 +26,14 @@ def positive(text: str) -> float:
     return value
 
 
+def ratio(text: str) -> float:
+    """A number above zero and below one."""
+    value = positive(text)
+    if value >= 1.0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a ratio between 0 and 1")
+    return value
+
+
 def hours(text: str) -> tuple[float, float]:
     """`A:B` as (A, B - A) in hours, or `B` alone."""
     begin, colon, end = text.partition(":")

@@ -13,7 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from coolctl.cli_args import hours, not_negative, output, positive
+from coolctl.cli_args import hours, not_negative, output, positive, ratio
 from coolctl.control.guideline36 import Tuning
 from coolctl.controller import BASELINES, Controller, RuleController
 from coolctl.edge.onnx_policy import OnnxPolicy, load_policy
@@ -25,6 +25,7 @@ from coolctl.savings.table import render
 from coolctl.site import Site, load_site
 
 CONTROLLERS = (*BASELINES, "b3", "ai", "oracle")
+SAT_OVER_MIN_K = 2.0  # a limit nearer to the coldest supply air leaves nothing to control
 DEFAULT = ("b1", "b2lite", "b2", "ai")
 # Student's t, 97.5 %, for 1 … 32 plants (one plant has no interval); 1.96 beyond.
 T_975 = (0.0, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120,
@@ -39,6 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--load", default="", metavar="FILE[:COLUMN|sum]", help="default: synthetic AI load; a number is constant"
     )
     parser.add_argument("--load-scale", choices=("peak", "mean"), default="peak")
+    parser.add_argument("--load-mean", type=ratio, default=0.0, metavar="R", help="bring the load to this mean, shape kept")
+    parser.add_argument("--load-row", type=positive, default=300.0, metavar="S", help="grid of a load file without times")
+    parser.add_argument("--limit", type=positive, metavar="C", help="rack inlet limit [°C] (default: the site's)")
     parser.add_argument("--controllers", default=",".join(DEFAULT), help=f"of {', '.join(CONTROLLERS)}")
     span = parser.add_mutually_exclusive_group()
     span.add_argument("--hours", type=hours, default=(0.0, 24.0), metavar="A:B", help="plant hours after --start (default 0:24)")
@@ -63,7 +67,10 @@ def main(args: argparse.Namespace) -> int:
     if args.plants < 1 or args.season_days < 0 or args.jobs < 1 or args.step > 60.0:
         print("--plants and --jobs are 1 or more, --season-days 0 or more, --step at most 60", file=sys.stderr)
         return EXIT_USAGE
-    site = load_site(args.site)
+    site = _site(str(args.site), args.limit)
+    if args.limit and not SAT_OVER_MIN_K + site.file.limits.sat_sp_min_c <= args.limit < site.file.limits.rack_inlet_alarm_c:
+        print(f"--limit {args.limit:g} leaves no room between the coldest supply air and the alarm", file=sys.stderr)
+        return EXIT_USAGE
     make_plant(site, args)  # a wrong load or weather file is said before anything runs
     write_ledger(Campaign(site, names, args).run(), args.json)
     return EXIT_OK
@@ -168,13 +175,14 @@ def _policy(name: str) -> OnnxPolicy:
 
 
 @functools.lru_cache
-def _site(path: str) -> Site:
-    return load_site(path)
+def _site(path: str, limit_c: float | None) -> Site:
+    site = load_site(path)
+    return site.at_limit(limit_c) if limit_c else site
 
 
 def run_one(args: argparse.Namespace, r: Run) -> Account:
     """One run, in whatever process."""
-    site = _site(str(args.site))
+    site = _site(str(args.site), args.limit)
     plant = make_plant(site, args, r.begin_h, start=r.start, plant=r.plant)
     controller = _controller(site, plant, args, r)
     return run(site, plant, controller, r.length_h, args.seed, args.step)
@@ -198,7 +206,8 @@ def make_plant(site: Site, args: argparse.Namespace, begin_h: float = 0.0, *, st
 
     hour = hour_of_year(start or args.start) + int(begin_h)
     weather = load_weather(args.weather or site.file.weather.station, hour)
-    load = load_load(args.load, args.load_scale, args.seed)
+    grid = {"mean": getattr(args, "load_mean", 0.0), "row_s": getattr(args, "load_row", 300.0)}
+    load = load_load(args.load, args.load_scale, args.seed, **grid)
     wrong = {"mismatch": getattr(args, "mismatch", 0.0), "mismatch_seed": 1000 * args.seed + plant}
     return SimPlant(site, weather, load, coarse=getattr(args, "step", 1.0) > 1.0, **wrong)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -68,6 +68,12 @@ class Site:
     def topic(self, kind: str) -> str:
         """MQTT topic of one of coolctl's own message kinds."""
         return f"coolctl/v1/{self.name}/{kind}"
+
+    def at_limit(self, rack_inlet_limit_c: float) -> Site:
+        """The same site with racks kept to another limit [°C], for comparisons; its hash says so."""
+        limits = self.file.limits.model_copy(update={"rack_inlet_limit_c": rack_inlet_limit_c})
+        digest = hashlib.sha256(f"{self.config_hash} rack_inlet_limit_c {rack_inlet_limit_c!r}".encode()).hexdigest()
+        return replace(self, file=self.file.model_copy(update={"limits": limits}), config_hash=digest)
 
 
 def load_site(path: str | Path) -> Site:

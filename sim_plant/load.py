@@ -21,6 +21,7 @@ from coolctl.errors import ConfigError, Fault
 F64 = NDArray[np.float64]
 
 PEAK_RATIO, MEAN_RATIO = 0.90, 0.62
+ROW_S, KNOWN_MIN_RATIO = 300.0, 0.5
 TIME_COLUMNS = ("t_s", "time_s", "timestamp", "time")
 
 
@@ -39,6 +40,13 @@ class Load:
         phase = t_s % self.period_s + self.t_s[0]
         i = int(np.searchsorted(self.t_s, phase, side="right")) - 1
         return float(self.ratio[max(i, 0)])
+
+    def at_mean(self, mean_ratio: float) -> Load:
+        """The same shape with another mean: scaled down towards nothing, or up towards full load, never clipped."""
+        now = float(np.mean(self.ratio))
+        down = mean_ratio <= now
+        ratio = self.ratio * (mean_ratio / now) if down else 1.0 - (1.0 - self.ratio) * ((1.0 - mean_ratio) / (1.0 - now))
+        return Load(f"{self.name} at mean {mean_ratio:g}", self.t_s, ratio)
 
 
 def _fill(ratio: F64) -> F64:
@@ -73,19 +81,25 @@ def synthetic(seed: int = 1, days: int = 14) -> Load:
     return Load("synthetic", np.arange(n) * 15.0, ratio)
 
 
-def load_load(source: str, scale: str = "peak", seed: int = 1) -> Load:
-    """A load by name: empty = synthetic, a number = constant, else `FILE[:COLUMN|sum]` (CSV, gz too)."""
+def load_load(source: str, scale: str = "peak", seed: int = 1, *, mean: float = 0.0, row_s: float = ROW_S) -> Load:
+    """A load by name: empty = synthetic, a number = constant, else `FILE[:COLUMN|sum]` (CSV, gz too).
+
+    `mean` above zero brings the load to that mean ratio; `row_s` [s] is the grid of a file without a time column.
+    """
     if not source:
-        return synthetic(seed)
-    try:
-        return constant(float(source))
-    except ValueError:
-        return from_csv(source, scale)
+        load = synthetic(seed)
+    else:
+        try:
+            load = constant(float(source))
+        except ValueError:
+            load = from_csv(source, scale, row_s)
+    return load.at_mean(mean) if mean else load
 
 
-def from_csv(source: str, scale: str = "peak") -> Load:
+def from_csv(source: str, scale: str = "peak", row_s: float = ROW_S) -> Load:
     """A recorded trace. Values above 1.5 count as power and are scaled so that the peak is 90 % (`peak`) or the mean
-    62 % (`mean`) of the design; ratios are taken as they are. `ConfigError` for anything unreadable."""
+    62 % (`mean`) of the design; ratios are taken as they are. `ConfigError` for anything unreadable, and for a trace
+    with more holes than values: what would run then is an invention."""
     name, column = _split(source)
     path = Path(name)
     try:
@@ -100,11 +114,15 @@ def from_csv(source: str, scale: str = "peak") -> Load:
     columns = _columns(name, fields, column)
     time_column = next((c for c in TIME_COLUMNS if c in fields), None)
     value = np.array([sum(_number(row[c]) for c in columns) for row in rows])
-    t_s = np.array([_number(row[time_column]) for row in rows]) if time_column else np.arange(len(rows)) * 300.0
+    t_s = np.array([_number(row[time_column]) for row in rows]) if time_column else np.arange(len(rows)) * row_s
     if not np.isfinite(t_s).all() or (np.diff(t_s) <= 0).any():
         raise ConfigError([Fault(name, None, str(time_column), "does not rise from row to row")])
     if not np.isfinite(value).any():
         raise ConfigError([Fault(name, None, ", ".join(columns), "holds no number")])
+    if (known := float(np.isfinite(value).mean())) < KNOWN_MIN_RATIO:
+        raise ConfigError([Fault(name, None, ", ".join(columns), f"only {100 * known:.0f} % of the rows hold a number")])
+    if np.nanmin(value) < 0.0:
+        raise ConfigError([Fault(name, None, ", ".join(columns), f"is negative ({np.nanmin(value):g})")])
     if np.nanmax(value) > 1.5:
         value *= PEAK_RATIO / np.nanmax(value) if scale == "peak" else MEAN_RATIO / np.nanmean(value)
     return Load(path.name.split(".")[0], t_s, np.clip(value, 0.02, 1.0))

@@ -236,3 +236,29 @@ def test_load_real_trace_is_scaled_to_the_site() -> None:
     load = load_load(str(DATA / "load" / "frontier_2024-04-07_cdu_15s.csv.gz"))
     ratios = np.array([load.at(t) for t in range(0, 86400, 15)])
     assert ratios.max() == pytest.approx(0.9) and ratios.min() < 0.25 and load.holes == 0
+
+
+def test_load_keeps_its_shape_at_another_mean() -> None:
+    load = synthetic(3)
+    for mean in (0.3, 0.62, 0.85):
+        other = load.at_mean(mean)
+        assert other.ratio.mean() == pytest.approx(mean, abs=1e-9)
+        assert 0.0 < other.ratio.min() and other.ratio.max() <= 1.0
+        assert np.corrcoef(load.ratio, other.ratio)[0, 1] == pytest.approx(1.0)
+
+
+def test_load_that_is_mostly_holes_or_negative_is_refused(tmp_path: Path) -> None:
+    trace = tmp_path / "holes.csv"
+    trace.write_text("t_s,it_kw\n" + "".join(f"{15 * k},{100 if k % 3 == 0 else ''}\n" for k in range(30)))
+    with pytest.raises(ConfigError, match="only 33 % of the rows"):
+        load_load(str(trace))
+    trace.write_text("t_s,it_kw\n0,100\n15,-4\n30,90\n")
+    with pytest.raises(ConfigError, match="negative"):
+        load_load(str(trace))
+
+
+def test_load_without_times_runs_on_the_grid_it_is_given(tmp_path: Path) -> None:
+    trace = tmp_path / "util.csv"
+    trace.write_text("cpu\n0.2\n0.8\n0.4\n")
+    load = load_load(str(trace), row_s=10.0)
+    assert [load.at(t) for t in (0.0, 9.9, 10.0, 25.0, 30.0)] == [0.2, 0.2, 0.8, 0.4, 0.2]
