@@ -71,8 +71,8 @@ class ViewMaker:
         return MetricsView(
             self.site.name, d.mode, d.granted, MODES, self.setpoints, d.u_policy, d.u if d.published else d.u * np.nan,
             applied, self.points, snap.value, snap.age_s, snap.quality, gauges,
-            {name: float(v) for name, v in counters.items()}, rejects, self.binding, daemon.model_hash,
-            self.site.config_hash,
+            {name: float(v) for name, v in counters.items()}, rejects, self.binding, d.limit_prices,
+            daemon.model_hash, self.site.config_hash,
         )  # fmt: skip
 
 

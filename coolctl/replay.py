@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coolctl.cli_args import output
-from coolctl.control.decision import TERMS, Decision
+from coolctl.control.decision import TERMS, Decision, row_columns
 from coolctl.control.policy import Policy
 from coolctl.controller import Controller
 from coolctl.edge.onnx_policy import load_policy
@@ -66,9 +66,10 @@ def main(args: argparse.Namespace) -> int:
         return EXIT_USAGE
     recording = Recording(args.recording)
     original = site_of(recording.header, str(recording.segments[0]))
-    if recording.columns != columns(original):
+    inputs = columns(original)[: Unpacker(original).decision_at]
+    if recording.columns[: len(inputs)] != inputs:
         print(f"{recording.segments[0]}: recorded by another version ({recording.header.get('coolctl_version')}); "
-              "its columns are not those of this one", file=sys.stderr)  # fmt: skip
+              "a tick's inputs are not those of this one", file=sys.stderr)  # fmt: skip
         return EXIT_CHECK_FAILED
     site = load_site(args.site) if args.site else original
     if args.site and [p.id for p in site.table.points] != [p.id for p in original.table.points]:
@@ -105,7 +106,11 @@ def _replay(
     difference: Difference | None = None
     ticks, first_s, last_s = 0, math.nan, math.nan
     watts = [0.0, 0.0]
-    model_at = names.index("term:plan_w")
+    # A recording of another version has other terms: what both know is compared.
+    now_names = row_columns(site)
+    shared = [n for n in names if n in set(now_names)]
+    recorded_at, now_at = [names.index(n) for n in shared], [now_names.index(n) for n in shared]
+    model_at = shared.index("term:plan_w")
     started = time.perf_counter()
     for block in recording.rows():
         for row in block:
@@ -117,9 +122,9 @@ def _replay(
                 controller.grant(grant, "recorded")
             decision = controller.tick_snapshot(snap, gateway)
             ticks, last_s = ticks + 1, snap.now_s
-            mine, theirs = decision.row(), unpack.decision(row)
+            mine, theirs = decision.row()[now_at], unpack.decision(row)[recorded_at]
             if difference is None and not what_if and mine.tobytes() != theirs.tobytes():
-                difference = _first_difference(ticks, snap.now_s, names, theirs, mine)
+                difference = _first_difference(ticks, snap.now_s, shared, theirs, mine)
             for side, watt in enumerate((float(theirs[model_at]), float(mine[model_at]))):
                 watts[side] += watt if watt == watt else 0.0
             if terms and snap.now_s - first_s >= args.from_s:

@@ -218,6 +218,26 @@ def test_replay_finds_the_first_difference(recorded: Path, tmp_path: Path, capsy
     assert "tick 701" in capsys.readouterr().out
 
 
+def test_replay_verifies_a_recording_that_knows_fewer_terms(
+    recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A recording of an older version: what both versions know is compared, and a difference in it is still found."""
+    source = Recording(recorded)
+    known = [k for k, name in enumerate(source.columns) if not name.startswith("term:price_")]
+    assert len(known) < len(source.columns)
+    head = {k: v for k, v in source.header.items() if k not in ("columns", "format_version")}
+    rows = source.read()[:, known]
+    for folder, code in (("old", 0), ("wrong", 3)):
+        if folder == "wrong":
+            rows[500, [source.columns[k] for k in known].index("term:plan_w")] += 1e-9
+        older = Recorder(tmp_path / folder, "run", [source.columns[k] for k in known], head)
+        for row in rows:
+            older.append(row)
+        older.close()
+        assert replay.main(arguments(str(tmp_path / folder), "--verify")) == code
+        assert ("bit for bit" in capsys.readouterr().out) == (code == 0)
+
+
 def test_replay_what_if_and_terms(recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     terms = tmp_path / "terms.csv"
     assert replay.main(arguments(str(recorded), "--model", "default", "--terms", str(terms), "--to", "100")) == 0

@@ -243,7 +243,7 @@ def test_load_keeps_its_shape_at_another_mean() -> None:
     for mean in (0.3, 0.62, 0.85):
         other = load.at_mean(mean)
         assert other.ratio.mean() == pytest.approx(mean, abs=1e-9)
-        assert 0.0 < other.ratio.min() and other.ratio.max() <= 1.0
+        assert other.ratio.min() > 0.0 and other.ratio.max() <= 1.0
         assert np.corrcoef(load.ratio, other.ratio)[0, 1] == pytest.approx(1.0)
 
 

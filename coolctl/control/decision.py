@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coolctl.control.mode import MODES, PUBLISHING
+from coolctl.control.prices import PLAN_LIMITS, binding_names
 from coolctl.control.shield import LIMITS
 
 if TYPE_CHECKING:
@@ -20,8 +21,9 @@ F64 = NDArray[np.float64]
 TERMS = (
     "it_w", "hottest_c", "oawb_c", "dewpoint_c", "measured_w", "model_w", "baseline_w", "plan_w", "policy_w",
     "ride_through_s", "chwst_cap_c", "inlet_bias_k", "trim_k", "plr", "clean_s", "policy_used", "quorum",
-    "substituted", "gateway_age_s", "confirmed",
+    "substituted", "gateway_age_s", "confirmed", "plan_binding", *(f"price_{limit.name}_w" for limit in PLAN_LIMITS),
 )  # fmt: skip
+FIRST_PRICE = TERMS.index(f"price_{PLAN_LIMITS[0].name}_w")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,8 @@ class Decision:
     def reasons(self) -> dict[str, str]:
         """Why each accepted setpoint is what it is, by point id."""
         origin = self.plan_source if self.policy_used else f"rule baseline ({self.mode})"
+        if self.policy_used and self.plan_binding:
+            origin += "; the plan stands on " + ", ".join(name.replace("_", " ") for name in self.plan_binding)
         points, site = self.site.table.points, self.site
         return {
             points[i].id: ", ".join(names) if (names := self.binding(k)) else origin
@@ -81,6 +85,18 @@ class Decision:
     @property
     def policy_used(self) -> bool:
         return bool(self.term_values[TERMS.index("policy_used")] > 0.5)
+
+    @property
+    def plan_binding(self) -> list[str]:
+        """Limits that the plan behind this decision stands on."""
+        bits = self.term_values[TERMS.index("plan_binding")]
+        return binding_names(int(bits)) if bits == bits else []
+
+    @property
+    def limit_prices(self) -> dict[str, tuple[float, str]]:
+        """What each limit of the plan costs: `{limit: (W, the unit that they are for)}`; only what has been priced."""
+        prices = self.term_values[FIRST_PRICE:].tolist()
+        return {limit.name: (w, limit.per) for limit, w in zip(PLAN_LIMITS, prices, strict=True) if w == w}
 
     @property
     def terms(self) -> Mapping[str, float]:

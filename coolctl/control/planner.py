@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from coolctl.control.objective import PENALTY_W, Limits, cost_w, penalty_w
 from coolctl.control.plant_rules import PlantRules
+from coolctl.control.prices import Box, Pricer, binding
 from coolctl.control.refine import AIRFLOW_MAX, JOINT_MOVES, descend, first_steps, free_variables
 from coolctl.points import U_CHILLERS, U_CHW_DP, U_CHWST, U_ECONOMIZER, U_HALL, u_size
 from coolctl.site_schema import LimitsTable
@@ -64,6 +65,7 @@ class Plan(NamedTuple):
     policy_cost_w: float
     baseline_cost_w: float
     source: str
+    binding: int  # the plan limits that it stands on, see prices.py
 
 
 class Planner:
@@ -85,6 +87,7 @@ class Planner:
         # Each sweep tries every variable both ways and each try grows with the halls: a tick of a large site does fewer.
         self._sweeps_a_tick = max(EVALUATIONS_A_TICK // (2 * (len(self.lo) + JOINT_MOVES) * count), 1)
         self.plan: Plan | None = None
+        self.pricer = Pricer(len(self.lo))
         self.chwst_cap_c = lim.chwst_sp_max_c
         self.cap_name = "ride_through"
         self._queue: list[Proposal] = []
@@ -96,8 +99,8 @@ class Planner:
 
     @property
     def searching(self) -> bool:
-        """Whether an optimisation is under way."""
-        return bool(self._queue)
+        """Whether an optimisation, or the pricing of its limits, is under way."""
+        return bool(self._queue) or self.pricer.busy
 
     def adopt(self, halls: F64, p: PlantParams) -> None:
         """Plan on this model from now on: the same plant, calibrated."""
@@ -136,7 +139,18 @@ class Planner:
             self._update_cap(w, peak_w)
             self._queue = self._candidates(policy, current, available)
             self._policy_cost_w = self._cost(policy, w, lim) if policy else np.nan
+        elif not self._queue:
+            self._price(w, lim, now_s)
         return self.plan
+
+    def _price(self, w: F64, lim: Limits, now_s: float) -> None:
+        """Between two optimisations: what the limits of the present plan cost."""
+        if self.plan and self.pricer.due(now_s):
+            held = self._rules.expected(self._now_u, w, self.plan.chillers, self.plan.economizer)
+            box = Box(lim, self.lo, self._upper())
+            self.pricer.begin(self.plan.z, self.plan.chillers, self.plan.economizer, held, w, box, now_s)
+        elif self.pricer.busy:
+            self.pricer.step(self._sweeps_a_tick, self._halls, self._p, self._u, self._out)
 
     def _candidates(self, policy: Proposal | None, current: Proposal, available: float) -> list[Proposal]:
         """What is set now, what the policy proposes, and the neighbouring machine choices from the better start."""
@@ -210,7 +224,7 @@ class Planner:
         self._complete(chosen, w, lim)
         self.plan = Plan(
             self._u.copy(), chosen.z.copy(), chosen.chillers, chosen.economizer, best[0], self._policy_cost_w,
-            baseline_cost, source,
+            baseline_cost, source, binding(self._u, self._out, Box(lim, self.lo, self._upper())),
         )  # fmt: skip
 
     def _confirmed(self, now_cost: float, other: tuple[float, Proposal]) -> bool:

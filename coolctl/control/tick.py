@@ -275,4 +275,5 @@ class Tick:
             plan.cost_w if plan else np.nan, plan.policy_cost_w if plan else np.nan, ride_s,
             self._planner.chwst_cap_c, self._bias_k, self._trim_k, part_load_ratio(est, self.p), self.modes.clean_s,
             float(used), float(est.quorum), float(len(est.substituted)), gateway.age_s, float(gateway.confirmed),
+            float(plan.binding) if plan else np.nan, *self._planner.pricer.values.tolist(),
         ])  # fmt: skip

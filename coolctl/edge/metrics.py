@@ -46,6 +46,7 @@ class MetricsView(NamedTuple):
     counters: dict[str, float]
     rejects: dict[str, int]
     binding: dict[str, int]
+    prices: dict[str, tuple[float, str]]
     model_hash: str
     config_hash: str
 
@@ -104,6 +105,10 @@ class _Collector(Collector):
             yield counter
         yield _labelled("coolctl_rejects_total", "messages and samples refused", "reason", view.site, view.rejects)
         yield _labelled("coolctl_binding_limits_total", "setpoints changed by a limit", "limit", view.site, view.binding)
+        price = GaugeMetricFamily("coolctl_limit_price_watts", "power that more room would save", labels=["site", "limit", "per"])
+        for name, (watts, per) in view.prices.items():
+            price.add_metric([view.site, name, per], watts)
+        yield price
         yield self._server.histogram(view.site)
 
 

@@ -118,7 +118,7 @@ def view(site: Site, number: float) -> MetricsView:
     gauges = {"coolctl_cooling_power_watts": number}
     return MetricsView(
         site.name, "auto", "auto", ("auto", "fallback"), setpoints, one, one, one, points, values, values, codes, gauges, {}, {},
-        {}, "", "",
+        {}, {"rack_inlet": (number, "K")}, "", "",
     )  # fmt: skip
 
 
@@ -130,7 +130,12 @@ def test_server_answers_before_the_first_tick_and_while_ticks_go_on(site: Site) 
             server.publish(view(site, float(k)), {"compute": 1e-3, "publish": 1e-4})
             found = families(scrape(server.port))
             numbers = {s.value for s in found["coolctl_point_value"].samples}
-            assert numbers == {float(k)} == {value(found, "coolctl_cooling_power_watts")}  # one tick, never a mixture
+            assert (
+                numbers
+                == {float(k)}
+                == {value(found, "coolctl_cooling_power_watts")}
+                == {value(found, "coolctl_limit_price_watts")}
+            )  # one tick, never a mixture
         server.publish(view(site, math.nan), {})
         assert math.isnan(value(families(scrape(server.port)), "coolctl_cooling_power_watts"))
     finally:

@@ -98,6 +98,7 @@ def test_page_shows_the_living_plant_and_why(browser: Any, address: str, tmp_pat
     assert w.page.locator("#racks rect, #racks circle, #racks path, #racks line").count() >= 32
     assert w.page.locator("#chart path, #chart polyline").count() >= 2  # the power and its baseline
     assert w.page.locator("#events li").count() >= 1 and "auto" in w.text("#events")
+    w.until(lambda: "kW" in w.text("#prices") and " per " in w.text("#prices").replace("\t", " "))
     plant, setpoints = w.page.text_content("#plant"), w.text("#sps")
     w.until(lambda: w.page.text_content("#plant") != plant and w.text("#sps") != setpoints)
     assert w.text("#banner") == "" and w.hosts == {"127.0.0.1"} and not w.faults

@@ -65,6 +65,18 @@ function setpoints(d) {
   });
   $("sps").replaceChildren(...rows);
 }
+function prices(d) {
+  const bound = new Set(d.plan_binding || []), priced = (d.limit_prices || []).filter((p) => bound.has(p.limit) || p.w >= 1).sort((a, b) => b.w - a.w);
+  const rows = priced.map((p) => {
+    const tr = document.createElement("tr");
+    for (const [text, kind] of [[p.limit.replaceAll("_", " "), ""], [show(known(p.w) ? p.w / 1e3 : null, 2, "kW"), "n"], ["per " + p.per.replaceAll("_", " ").replace("percent", "%"), "dim"]]) {
+      const td = document.createElement("td"); td.textContent = text; td.className = kind; tr.appendChild(td);
+    }
+    return tr;
+  });
+  if (!rows.length) { const tr = document.createElement("tr"), td = document.createElement("td"); td.textContent = (d.limit_prices || []).length ? "no limit stands in the way" : "not priced yet"; tr.appendChild(td); rows.push(tr); }
+  $("prices").replaceChildren(...rows);
+}
 function events() {
   $("events").replaceChildren(...state.events.map((e) => {
     const li = document.createElement("li"), time = document.createElement("time");
@@ -84,7 +96,7 @@ function ages() {
   $("banner").hidden = !problem; $("banner").textContent = problem;
   document.body.classList.toggle("stale", !heard || silent > 4 || t === null || t > STALE_S);
 }
-function refresh() { const d = state.decision || {}; head(d); kpis(d); plant(); racks(); drawChart($("chart"), state.history); setpoints(d); events(); ages(); }
+function refresh() { const d = state.decision || {}; head(d); kpis(d); plant(); racks(); drawChart($("chart"), state.history); setpoints(d); prices(d); events(); ages(); }
 async function start() {
   site = await (await fetch("site.json")).json();
   $("site").textContent = site.name + (site.simulated ? " (simulated)" : "");
