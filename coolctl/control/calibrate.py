@@ -29,11 +29,12 @@ if TYPE_CHECKING:
 F64 = NDArray[np.float64]
 
 GAINS = ("crah_fan", "chw_pump", "cw_pump", "tower_fan", "chiller_eir")
-PRIOR_SD, BOUND = 0.15, math.log(1.6)
+PRIOR_SD = 0.15
+BOUND = math.log(1.5)  # a machine further from its record than this is a wrong meter or a wrong record
 MEASURED_SD, DRIFT_SD = 0.30, 1.5e-3  # per observation: errors of one sensor are alike from one moment to the next
 OBSERVE_EVERY_S = 10.0
 STEADY_S, STEADY_TAU_S, STEADY_RATIO, STEADY_K = 180.0, 120.0, 0.02, 0.3
-SIGMAS, REFUSED_IN_A_ROW = 4.0, 30
+REFUSED_IN_A_ROW = 30
 POWER_MIN_W, LOAD_MIN_RATIO, SPEED_MIN = 500.0, 0.15, 0.3
 
 
@@ -109,8 +110,7 @@ class Calibrator:
         self.variance[k] += DRIFT_SD**2
         total = self.variance[k] + MEASURED_SD**2
         innovation = seen - self.log[k]
-        # The error of one reading is much smaller than `MEASURED_SD`, which stands for what repeats in all of them.
-        if abs(innovation) > SIGMAS * PRIOR_SD:
+        if abs(seen) > BOUND or abs(innovation) > BOUND:
             self.refused[k] = min(self.refused[k] + 1, REFUSED_IN_A_ROW)
             return
         self.refused[k] = 0
