@@ -15,7 +15,7 @@ from coolctl.points import U_HALL
 from coolctl.savings.evaluate import Ledger, run
 from coolctl.savings.ledger import Account
 from coolctl.site import Site, load_site
-from sim_plant.load import Load, constant, synthetic
+from sim_plant.load import Load, constant
 from sim_plant.plant import SimPlant
 from sim_plant.weather import from_statistics
 
