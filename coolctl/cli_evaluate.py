@@ -67,7 +67,7 @@ def main(args: argparse.Namespace) -> int:
     if args.plants < 1 or args.season_days < 0 or args.jobs < 1 or args.step > 60.0:
         print("--plants and --jobs are 1 or more, --season-days 0 or more, --step at most 60", file=sys.stderr)
         return EXIT_USAGE
-    site = _site(str(args.site), args.limit)
+    site = _site(str(args.site), args.limit, args.weather)
     if args.limit and not SAT_OVER_MIN_K + site.file.limits.sat_sp_min_c <= args.limit < site.file.limits.rack_inlet_alarm_c:
         print(f"--limit {args.limit:g} leaves no room between the coldest supply air and the alarm", file=sys.stderr)
         return EXIT_USAGE
@@ -175,14 +175,19 @@ def _policy(name: str) -> OnnxPolicy:
 
 
 @functools.lru_cache
-def _site(path: str, limit_c: float | None) -> Site:
+def _site(path: str, limit_c: float | None, weather: str) -> Site:
+    """The site, moved to where the weather was measured: thin air is part of a climate."""
+    from sim_plant.weather import load_weather
+
     site = load_site(path)
-    return site.at_limit(limit_c) if limit_c else site
+    if limit_c:
+        site = site.at_limit(limit_c)
+    return site.at_pressure(round(load_weather(weather).pressure_mean_pa, 1)) if weather else site
 
 
 def run_one(args: argparse.Namespace, r: Run) -> Account:
     """One run, in whatever process."""
-    site = _site(str(args.site), args.limit)
+    site = _site(str(args.site), args.limit, args.weather)
     plant = make_plant(site, args, r.begin_h, start=r.start, plant=r.plant)
     controller = _controller(site, plant, args, r)
     return run(site, plant, controller, r.length_h, args.seed, args.step)

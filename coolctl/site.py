@@ -72,8 +72,16 @@ class Site:
     def at_limit(self, rack_inlet_limit_c: float) -> Site:
         """The same site with racks kept to another limit [°C], for comparisons; its hash says so."""
         limits = self.file.limits.model_copy(update={"rack_inlet_limit_c": rack_inlet_limit_c})
-        digest = hashlib.sha256(f"{self.config_hash} rack_inlet_limit_c {rack_inlet_limit_c!r}".encode()).hexdigest()
-        return replace(self, file=self.file.model_copy(update={"limits": limits}), config_hash=digest)
+        return replace(
+            self, file=self.file.model_copy(update={"limits": limits}), config_hash=self._altered(f"limit {rack_inlet_limit_c!r}")
+        )
+
+    def at_pressure(self, pressure_pa: float) -> Site:
+        """The same site in air of another pressure [Pa], for comparisons under another place's weather."""
+        return replace(self, pressure_pa=pressure_pa, config_hash=self._altered(f"pressure {pressure_pa!r}"))
+
+    def _altered(self, how: str) -> str:
+        return hashlib.sha256(f"{self.config_hash} {how}".encode()).hexdigest()
 
 
 def load_site(path: str | Path) -> Site:

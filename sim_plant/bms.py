@@ -34,7 +34,7 @@ STAGE_UP_PLR, STAGE_DOWN_PLR, STAGE_S = 0.90, 0.80, 900.0
 ECONOMIZER_APPROACH_K, ECONOMIZER_ON_S, ECONOMIZER_OFF_S = 6.0, 1200.0, 600.0
 CHANGEOVER_S = 900.0  # chillers and plates together at most this long: the economizer is not integrated
 ECONOMIZER_RETRY_S = 3600.0  # after it could not hold the setpoint
-FAILSAFE_OVER_K, FAILSAFE_S = 3.0, 900.0
+FAILSAFE_OVER_K, FAILSAFE_HOLDS_K, FAILSAFE_S = 3.0, 0.5, 900.0
 TAKEOVER_HOLD_S = 900.0
 # How fast the effective setpoints may move when the BMS ramps to its own: per second.
 RAMP_TEMPERATURE_K, RAMP_DP_PA, RAMP_CW = 2.0 / 60.0, 1000.0, 0.01
@@ -77,7 +77,7 @@ class Bms:
         self.u[:] = self.own
         self.local = True
         self.local_since_s = -np.inf
-        self._up_s = self._down_s = self._econ_on_s = self._econ_off_s = self._failsafe_s = 0.0
+        self._up_s = self._down_s = self._econ_on_s = self._econ_off_s = self._failsafe_s = self._holding_s = 0.0
         self._changeover_s = self._retry_s = 0.0
         self.failsafe_extra = 0
 
@@ -194,11 +194,16 @@ class Bms:
             self._econ_off_s, self._retry_s = 0.0, ECONOMIZER_RETRY_S
 
     def _failsafe(self, view: PlantView, dt_s: float) -> None:
-        """Under a lease the plant still adds a machine when its water stays far above the setpoint."""
+        """Under a lease the plant still adds a machine while its water stays far above the setpoint, and takes it away
+        once the water has held for as long again."""
         warm = not self.local and view.chwst_c > self.u[U_CHWST] + FAILSAFE_OVER_K
+        holds = view.chwst_c < self.u[U_CHWST] + FAILSAFE_HOLDS_K
         self._failsafe_s = self._failsafe_s + dt_s if warm else 0.0
+        self._holding_s = self._holding_s + dt_s if holds and self.failsafe_extra else 0.0
         if self._failsafe_s >= FAILSAFE_S:
             self.failsafe_extra, self._failsafe_s = min(self.failsafe_extra + 1, self.chillers), 0.0
+        if self._holding_s >= FAILSAFE_S:
+            self.failsafe_extra, self._holding_s = self.failsafe_extra - 1, 0.0
         if self.local:
             self.failsafe_extra = 0
 

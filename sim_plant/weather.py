@@ -13,6 +13,7 @@ import io
 import math
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,9 @@ F64 = NDArray[np.float64]
 HOURS = 8760
 MONTH_DAYS = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 SYNOPTIC_HOURS = 48.0
+# What a row may say; wet bulb may exceed dry bulb by its rounding.
+OADB_C, PRESSURE_PA, WETBULB_OVER_K = (-60.0, 60.0), (50e3, 110e3), 0.6
+FAULTS_MAX = 20
 DEFAULT_STATION = "CHN_Guiyang"
 
 
@@ -48,6 +52,11 @@ class Weather:
         self.oadb_c = np.ascontiguousarray(oadb_c, dtype=float)
         self.oawb_c = np.minimum(np.ascontiguousarray(oawb_c, dtype=float), self.oadb_c)
         self.pressure_pa = np.ascontiguousarray(pressure_pa, dtype=float)
+
+    @property
+    def pressure_mean_pa(self) -> float:
+        """Mean pressure [Pa]: the altitude that this weather belongs to."""
+        return float(self.pressure_pa.mean())
 
     def starting(self, start: str | int) -> Weather:
         """The same year, with `t_s = 0` at `start` (`MM-DDTHH` or an hour of the year)."""
@@ -110,22 +119,33 @@ def _open_text(path: Path) -> str:
         raise ConfigError([Fault(str(path), None, "weather", f"cannot be read: {error}")]) from error
 
 
+class _Row(NamedTuple):
+    """One hour of a file: where it stood, when it was, and what it says."""
+
+    line: int
+    when: tuple[int, int, int]  # month, day, hour as the file counts them
+    oadb_c: float
+    oawb_c: float
+    pressure_pa: float
+
+
 def from_csv(path: str | Path) -> Weather:
     """Columns month, day, hour, db_c, wb_c, rh_pct, p_pa; one row an hour. `ConfigError` names the faulty line."""
     path = Path(path)
     reader = csv.DictReader(io.StringIO(_open_text(path)))
-    missing = {"db_c", "p_pa"} - set(reader.fieldnames or ())
+    missing = {"month", "day", "hour", "db_c", "p_pa"} - set(reader.fieldnames or ())
     if missing:
         raise ConfigError([Fault(str(path), 1, ", ".join(sorted(missing)), "column missing")])
     rows = []
     for line, row in enumerate(reader, start=2):
         try:
+            when = (int(row["month"]), int(row["day"]), int(row["hour"]))
             db, pressure = float(row["db_c"]), float(row["p_pa"])
             wet = row.get("wb_c")
-            wb = float(wet) if wet else float(wet_bulb_c(db, float(row["rh_pct"]) / 100.0, pressure))
+            wb = float(wet) if wet else _wet_bulb_c(db, float(row["rh_pct"]), pressure)
         except (TypeError, ValueError, KeyError) as error:
             raise ConfigError([Fault(str(path), line, "row", f"is not numbers: {error}")]) from error
-        rows.append((db, wb, pressure))
+        rows.append(_Row(line, when, db, wb, pressure))
     return _year(path, rows)
 
 
@@ -136,21 +156,56 @@ def from_epw(path: str | Path) -> Weather:
     for line, text in enumerate(_open_text(path).splitlines()[8:], start=9):
         fields = text.split(",")
         try:
+            when = (int(fields[1]), int(fields[2]), int(fields[3]))
             db, rh, pressure = float(fields[6]), float(fields[8]), float(fields[9])
         except (IndexError, ValueError) as error:
             raise ConfigError([Fault(str(path), line, "row", f"is not an EPW row: {error}")]) from error
-        rows.append((db, float(wet_bulb_c(db, min(rh, 100.0) / 100.0, pressure)), pressure))
+        rows.append(_Row(line, when, db, _wet_bulb_c(db, rh, pressure), pressure))
     return _year(path, rows)
 
 
-def _year(path: Path, rows: list[tuple[float, float, float]]) -> Weather:
+def _wet_bulb_c(oadb_c: float, rh_percent: float, pressure_pa: float) -> float:
+    """Wet bulb [°C]; NaN where the humidity is no humidity (an EPW writes 999 for what is missing)."""
+    return float(wet_bulb_c(oadb_c, min(rh_percent, 100.0) / 100.0, pressure_pa)) if 0.0 <= rh_percent <= 110.0 else math.nan
+
+
+def _year(path: Path, rows: list[_Row]) -> Weather:
+    """A year, or whole days of one, of which every hour is there and plausible. A 29 February is left out."""
+    rows = [row for row in rows if row.when[:2] != (2, 29)]
     if len(rows) < 24:
         raise ConfigError([Fault(str(path), None, "rows", f"only {len(rows)} hours: a day is the least")])
-    data = np.array(rows)
+    faults = [fault for row in rows if (fault := _row_fault(path, row))] or _gaps(path, rows)
+    if faults:
+        raise ConfigError(faults[:FAULTS_MAX])
+    data = np.array([row[2:] for row in rows])
     name = path.name.split(".")[0]
-    if not np.isfinite(data).all():
-        raise ConfigError([Fault(str(path), None, "rows", "holds values that are not numbers")])
-    return Weather(name, data[:, 0], data[:, 1], data[:, 2])
+    return Weather(name if len(rows) == HOURS else f"{name} ({len(rows)} h, repeated)", data[:, 0], data[:, 1], data[:, 2])
+
+
+def _row_fault(path: Path, row: _Row) -> Fault | None:
+    """What no place on earth has measured."""
+    if not OADB_C[0] <= row.oadb_c <= OADB_C[1]:
+        return Fault(str(path), row.line, "dry bulb", f"{row.oadb_c:g} °C is not a weather")
+    if not PRESSURE_PA[0] <= row.pressure_pa <= PRESSURE_PA[1]:
+        hint = ": pascals are expected, and this looks like kPa" if 40.0 <= row.pressure_pa <= 110.0 else ""
+        return Fault(str(path), row.line, "pressure", f"{row.pressure_pa:g} Pa is not air pressure{hint}")
+    if not OADB_C[0] <= row.oawb_c <= row.oadb_c + WETBULB_OVER_K:
+        return Fault(str(path), row.line, "wet bulb", f"{row.oawb_c:g} °C does not go with {row.oadb_c:g} °C dry bulb")
+    return None
+
+
+def _gaps(path: Path, rows: list[_Row]) -> list[Fault]:
+    """Hours that do not follow one another: a filled gap would be an invention, a shifted year a lie."""
+    first_hour = min(row.when[2] for row in rows)  # files count 0…23 or 1…24
+    try:
+        at = [hour_of_year(f"{m:02d}-{d:02d}T{h - first_hour:02d}") for _, (m, d, h), *_ in rows]
+    except ConfigError as error:
+        return [Fault(str(path), None, "rows", f"have an impossible date: {error.faults[0].key}")]
+    return [
+        Fault(str(path), row.line, "rows", f"hour {now} of the year follows hour {before}")
+        for before, now, row in zip(at, at[1:], rows[1:], strict=False)
+        if now != (before + 1) % HOURS
+    ]
 
 
 def load_weather(source: str, start: str | int = 0) -> Weather:

@@ -262,3 +262,40 @@ def test_load_without_times_runs_on_the_grid_it_is_given(tmp_path: Path) -> None
     trace.write_text("cpu\n0.2\n0.8\n0.4\n")
     load = load_load(str(trace), row_s=10.0)
     assert [load.at(t) for t in (0.0, 9.9, 10.0, 25.0, 30.0)] == [0.2, 0.2, 0.8, 0.4, 0.2]
+
+
+def year_csv(path: Path, change=lambda line, row: row, days: int = 365, leap: bool = False) -> Path:  # type: ignore[no-untyped-def]
+    """A weather file of so many days, each line through `change` (None leaves it out)."""
+    lengths = [31, 29 if leap else 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
+    dates = [(m + 1, d + 1) for m, n in enumerate(lengths) for d in range(n)][:days]
+    rows = [[m, d, h, 20.0, 15.0, 60, 89000] for m, d in dates for h in range(1, 25)]
+    kept = [new for line, row in enumerate(rows) if (new := change(line, row)) is not None]
+    path.write_text("month,day,hour,db_c,wb_c,rh_pct,p_pa\n" + "".join(",".join(map(str, row)) + "\n" for row in kept))
+    return path
+
+
+def test_weather_of_a_leap_year_keeps_its_seasons(tmp_path: Path) -> None:
+    weather = from_csv(year_csv(tmp_path / "leap.csv", lambda line, r: [*r[:3], float(r[0]), 0.0, *r[5:]], days=366, leap=True))
+    assert len(weather.oadb_c) == 8760 and weather.name == "leap"
+    for month in range(1, 13):
+        assert weather.starting(f"{month:02d}-01T00").at(0.0)[0] == month
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda line, r: None if line == 500 else r, "hour 501 of the year follows hour 499"),
+        (lambda line, r: [*r[:6], 89.0], "this looks like kPa"),
+        (lambda line, r: [*r[:3], 99.9, *r[4:]] if line == 40 else r, "99.9 °C is not a weather"),
+        (lambda line, r: [*r[:4], 31.0, *r[5:]] if line == 40 else r, "does not go with 20 °C dry bulb"),
+        (lambda line, r: [*r[:4], "", 999, r[6]] if line == 40 else r, "nan °C does not go with"),
+        (lambda line, r: [13, *r[1:]] if line == 40 else r, "impossible date"),
+    ],
+)
+def test_weather_that_cannot_be_is_refused_with_its_line(tmp_path: Path, change, message: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(ConfigError, match=message):
+        from_csv(year_csv(tmp_path / "bad.csv", change))
+
+
+def test_weather_of_some_days_says_that_it_repeats(tmp_path: Path) -> None:
+    assert from_csv(year_csv(tmp_path / "week.csv", days=7)).name == "week (168 h, repeated)"

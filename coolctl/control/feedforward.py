@@ -20,7 +20,7 @@ F64 = NDArray[np.float64]
 RELEASE_TAU_S = 90.0
 UNKNOWN_INLET_C = 25.0
 AISLE_TAU_S = 4.0
-AISLE_SHORT_PA = -0.5
+AISLE_SHORT_PA, AISLE_ENOUGH_PA = -0.5, 1.5  # between them the demand stays: fans that hunt for the edge wear out
 SHORT_RISE_PER_S, SHORT_RELEASE_PER_S, SHORT_MAX = 0.02, 0.0005, 2.0
 
 
@@ -50,5 +50,9 @@ class AirflowDemand:
         """The factor by which measured over-pressure says that the fans deliver less than they should."""
         if seen_pa == seen_pa:
             self._aisle_pa[h] = first_order(self._aisle_pa[h], seen_pa, AISLE_TAU_S, dt_s)
-            rate = SHORT_RISE_PER_S if self._aisle_pa[h] < AISLE_SHORT_PA else -SHORT_RELEASE_PER_S
+            aisle_pa, rate = self._aisle_pa[h], 0.0
+            if aisle_pa < AISLE_SHORT_PA:
+                rate = SHORT_RISE_PER_S
+            elif aisle_pa > AISLE_ENOUGH_PA:
+                rate = -SHORT_RELEASE_PER_S
             self._short[h] = min(max(self._short[h] + rate * dt_s, 1.0), SHORT_MAX)

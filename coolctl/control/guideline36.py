@@ -88,6 +88,7 @@ class B2:
     HX_APPROACH_K, TOWER_APPROACH_K = 2.0, 4.0
     WSE_MIN_S, WSE_GAIN_K, WSE_LOSS_K, WSE_LOSS_S = 1200.0, 1.1, 1.0, 120.0
     ALONE_START_K, ALONE_PER_S, ALONE_MAX_K = 1.0, 1.0 / 300.0, 8.0
+    CYCLING_RATIO, SPARE_PER_S, SPARE_MAX_K = 1.1, 1.0 / 120.0, 30.0
 
     def __init__(self, site: Site, p: PlantParams, tuning: Tuning = Tuning()):  # noqa: B008  a tuple of constants
         self._p, self._lim, self._tuning = p, site.file.limits, tuning
@@ -108,7 +109,7 @@ class B2:
         self._valve_lost = Timer()
         self._load_w = np.nan
         self._since_stage_s = self._since_wse_s = np.inf
-        self._alone_k = self.ALONE_START_K
+        self._alone_k, self._spare_k = self.ALONE_START_K, 0.0
         self._begun = False
 
     def step(self, est: Estimate, demand_speed: F64, dt_s: float) -> F64:
@@ -197,12 +198,13 @@ class B2:
         alone = u[U_ECONOMIZER] > 0.5 and self._predicted_c(est) + 0.5 < u[U_CHWST] and not warm
         before = n
         if n < 0.5:
-            if self._lost.after(warm, dt_s, 300.0):
+            if self._lost.after(warm, dt_s, self.STAGE_S):
                 u[U_CHILLERS] = 1.0
         elif self._up.after(settled and more, dt_s, self.STAGE_S):
             u[U_CHILLERS] = min(n + 1.0, self._p.chillers)
-        elif self._down.after(settled and (fewer or (n < 1.5 and alone)), dt_s, self.STAGE_S):
-            u[U_CHILLERS] = n - 1.0
+        elif self._down.after(settled and (fewer or alone), dt_s, self.STAGE_S):
+            # Where the plates can do it, all chillers stop at once: one alone could not pass the water.
+            u[U_CHILLERS] = 0.0 if alone else n - 1.0
         if u[U_CHILLERS] != before:
             self._since_stage_s = 0.0
 
@@ -211,6 +213,17 @@ class B2:
         error_k = est.plant["chwst"] - self.u[U_CHWST]
         if error_k == error_k and (room or error_k < 0.0):
             self._alone_k = min(max(self._alone_k + error_k * self.ALONE_PER_S * dt_s, 0.0), self.ALONE_MAX_K)
+
+    def _spare_chillers(self, n: float, dt_s: float) -> None:
+        """Plates and chillers together: the towers make warmer water where they would leave the chillers to cycle.
+
+        Guideline 36 caps the tower fans so that the chillers keep 110 % of their least load, not in the first minutes.
+        """
+        if self._since_stage_s < self.LOAD_MEAN_S or self._load_w != self._load_w:
+            return
+        least_w = self.CYCLING_RATIO * self._p.chiller.plr_min * n * self._p.chiller.capacity_ref_w
+        missing = min(max(1.0 - self._load_w / least_w, -1.0), 1.0)
+        self._spare_k = min(max(self._spare_k + missing * self.SPARE_PER_S * dt_s, 0.0), self.SPARE_MAX_K)
 
     def _condenser(self, est: Estimate, dt_s: float) -> None:
         """Tower water by lift; as cold as it gets while the economizer helps; by its own load when it is alone."""
@@ -221,7 +234,8 @@ class B2:
         range_k = est.plant["cwrt"] - est.plant["cwst"]
         coldest_c = est.w[W_OAWB] + self.HX_APPROACH_K
         if u[U_ECONOMIZER] > 0.5 and n > 0.5:
-            target_c = coldest_c
+            self._spare_chillers(n, dt_s)
+            target_c = coldest_c + self._spare_k
         elif u[U_ECONOMIZER] > 0.5:
             target_c = max(u[U_CHWST] - self.HX_APPROACH_K - self._alone_k, coldest_c)
             self._follow_alone(est, target_c > coldest_c, dt_s)
