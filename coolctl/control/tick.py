@@ -54,6 +54,7 @@ INLET_BIAS_MAX_K = 3.0
 # kelvin an hour, so that the next load step finds it), and starts with a reserve that the first calm hour gives back.
 TRIM_GAIN_PER_S, TRIM_RELEASE_PER_S, TRIM_MAX_K = 1.0 / 60.0, 0.5 / 3600.0, 6.0
 TRIM_BELOW_LIMIT_K, TRIM_START_K = 0.15, 0.4
+FAN_REST_RATIO = 1.005  # fans rest while they deliver up to this over what is needed: meters' noise is not worth following
 RIDE_THROUGH_EVERY_S = 5.0
 # The load that may be back at any moment: what was seen, forgotten slowly; carefully assumed at the start.
 PEAK_TAU_S, PEAK_START_RATIO = 24.0 * 3600.0, 0.75
@@ -263,7 +264,9 @@ class Tick:
             return wish, False
         wish = plan.u.copy()
         airflow = plan.z[4::2]
-        wish[U_HALL + 1 :: 2] = np.minimum(airflow * demand, 1.0)
+        needed = np.minimum(airflow * demand, 1.0)
+        last = self.shield.last if self.shield.last is not None else baseline_u
+        wish[U_HALL + 1 :: 2] = np.clip(last[U_HALL + 1 :: 2], needed, np.minimum(FAN_REST_RATIO * needed, 1.0))
         return wish, True
 
     def _terms(
