@@ -58,6 +58,7 @@ class Link:
         self._sent: dict[str, float] = {}
         self._was_publishing = False
         self._events: list[dict[str, object]] = []
+        self._last_suspect: tuple[int, str] | None = None
         self._last_mode = ""
 
     # -- in
@@ -156,6 +157,11 @@ class Link:
         if decision.mode != self._last_mode:
             self._events = [{"t_s": decision.now_s, "text": f"{decision.mode}: {decision.mode_reason}"}]
             self._last_mode = decision.mode
+        suspect = decision.suspect
+        if suspect and (suspect.hall, suspect.kind) != self._last_suspect:
+            text = f"{decision.site.halls[suspect.hall]}: {suspect.text()}"
+            self._events.append({"t_s": decision.now_s, "text": text})
+        self._last_suspect = (suspect.hall, suspect.kind) if suspect else None
         self.client.publish(self.topics["decision"], encode_decision(decision, self._events, self._lease_state()))
         self._events = []
 

@@ -29,6 +29,7 @@ def encode_decision(d: Decision, events: list[dict[str, Any]], lease: dict[str, 
         }
         for name, value in now.items()
     }
+    suspect = d.suspect
     message = {
         "v": 1,
         "t_s": round(d.now_s, 3),
@@ -42,6 +43,7 @@ def encode_decision(d: Decision, events: list[dict[str, Any]], lease: dict[str, 
         "terms": {name: _finite(value) for name, value in terms.items()},
         "power": {k: _finite(terms[k], 1) for k in ("measured_w", "baseline_w", "model_w")},
         "rack_inlet": {"max_c": _finite(terms["hottest_c"]), "limit_c": d.site.file.limits.rack_inlet_limit_c},
+        "suspect": {"hall": d.site.halls[suspect.hall], "kind": suspect.kind, "text": suspect.text()} if suspect else None,
         "plan_binding": d.plan_binding,
         "limit_prices": [{"limit": n, "w": _finite(w, 1), "per": per} for n, (w, per) in d.limit_prices.items()],
         "ride_through_s": _finite(terms["ride_through_s"], 0),

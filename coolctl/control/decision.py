@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from coolctl.control.mode import MODES, PUBLISHING
 from coolctl.control.prices import PLAN_LIMITS, binding_names
 from coolctl.control.shield import LIMITS
+from coolctl.control.zones import KINDS, Finding
 
 if TYPE_CHECKING:
     from coolctl.site import Site
@@ -21,8 +22,10 @@ F64 = NDArray[np.float64]
 TERMS = (
     "it_w", "hottest_c", "oawb_c", "dewpoint_c", "measured_w", "model_w", "baseline_w", "plan_w", "policy_w",
     "ride_through_s", "chwst_cap_c", "inlet_bias_k", "trim_k", "plr", "clean_s", "policy_used", "quorum",
-    "substituted", "gateway_age_s", "confirmed", "plan_binding", *(f"price_{limit.name}_w" for limit in PLAN_LIMITS),
+    "substituted", "gateway_age_s", "confirmed", "suspect_hall", "suspect_kind",
+    "suspect_size", "plan_binding", *(f"price_{limit.name}_w" for limit in PLAN_LIMITS),
 )  # fmt: skip
+SUSPECT = TERMS.index("suspect_hall")
 FIRST_PRICE = TERMS.index(f"price_{PLAN_LIMITS[0].name}_w")
 
 
@@ -85,6 +88,12 @@ class Decision:
     @property
     def policy_used(self) -> bool:
         return bool(self.term_values[TERMS.index("policy_used")] > 0.5)
+
+    @property
+    def suspect(self) -> Finding | None:
+        """The hall that stands out, if one does."""
+        hall, kind, size = self.term_values[SUSPECT : SUSPECT + 3].tolist()
+        return Finding(int(hall), list(KINDS)[int(kind)], size) if hall == hall else None
 
     @property
     def plan_binding(self) -> list[str]:

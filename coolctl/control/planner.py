@@ -102,6 +102,11 @@ class Planner:
         """Whether an optimisation, or the pricing of its limits, is under way."""
         return bool(self._queue) or self.pricer.busy
 
+    @property
+    def idle(self) -> bool:
+        """Whether the next `step` may start an optimisation."""
+        return not self._queue
+
     def adopt(self, halls: F64, p: PlantParams) -> None:
         """Plan on this model from now on: the same plant, calibrated."""
         self._halls, self._p = halls, p

@@ -23,6 +23,7 @@ from coolctl.control.planner import Plan, Planner, Proposal
 from coolctl.control.plant_rules import PlantRules
 from coolctl.control.policy import F32, Policy, Situation, decode, describe, features, outside
 from coolctl.control.shield import Context, Shield
+from coolctl.control.zones import KINDS, Zones
 from coolctl.num import first_order
 from coolctl.points import (
     U_CELLS,
@@ -37,7 +38,7 @@ from coolctl.points import (
 )  # fmt: skip
 from coolctl.thermal.dynamics import ride_through_s
 from coolctl.thermal.params import hall_array, plant_params
-from coolctl.thermal.plant import O_COOLING, O_INLET, OUTPUTS, W_HALL, evaluate_plant
+from coolctl.thermal.plant import O_COOLING, OUTPUTS, W_HALL, evaluate_plant, hottest_inlets_c
 from coolctl.thermal.room import HallParams
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ RIDE_THROUGH_EVERY_S = 5.0
 # The load that may be back at any moment: what was seen, forgotten slowly; carefully assumed at the start.
 PEAK_TAU_S, PEAK_START_RATIO = 24.0 * 3600.0, 0.75
 OVER_ALARM_TICKS, NO_COOLING_S = 2, 60.0
+HOT_SPOT_OFFSET, COIL_UA = (HallParams._fields.index(n) for n in ("hot_spot_offset_k", "coil_ua_nom_wk"))
 
 
 class GatewayView(NamedTuple):
@@ -90,6 +92,7 @@ class Tick:
         authority = (f.control.authority_k, f.control.authority_ratio)
         self.shield = Shield(self.halls, self.p, f.limits, f.rates, f.dwell, authority, self.required_s)
         self._calibrator = Calibrator(site, self.halls, self.p) if f.control.calibrate else None
+        self.zones = Zones(self.halls, self.p)
         self._model = (self.halls, self.p)
         self._described = describe(self.halls, self.p)
         self._adopted_s = -np.inf
@@ -97,7 +100,8 @@ class Tick:
         self._out, self._scratch = np.zeros(len(OUTPUTS)), np.zeros(2 * len(self.halls))
         self._last_s = np.nan
         self._seq = 0
-        self._bias_k, self._trim_k = 0.0, TRIM_START_K
+        count = len(self.halls)
+        self._bias_k, self._trim_k, self._inlets_c = np.zeros(count), np.full(count, TRIM_START_K), np.zeros(count)
         self._ride_s, self._ride_at_s = 0.0, -np.inf
         self._over_ticks, self._no_cooling_s = 0, 0.0
         self._peak_w = PEAK_START_RATIO * self._it_nom_w
@@ -121,6 +125,7 @@ class Tick:
         baseline_u = self.baseline.step(est, demand, dt_s)
         measured_u = self._measured(est)
         last = self.shield.last if self.shield.last is not None else baseline_u
+        self.zones.observe(est, last[U_HALL::2], dt_s)
         own_u = self.rules.present(measured_u, last, est.w)
         baseline_u = np.where(self.rules.owned, own_u, baseline_u)
         known_u = np.where(self.rules.owned, own_u, last)
@@ -161,7 +166,6 @@ class Tick:
         if not 0.0 <= est.now_s - self._adopted_s < ADOPT_EVERY_S:
             self._adopted_s = est.now_s
             self._model = self._calibrator.calibrated()
-            self._planner.adopt(*self._model)
             self._described = describe(*self._model)
 
     def _measured(self, est: Estimate) -> F64:
@@ -175,17 +179,21 @@ class Tick:
         return u
 
     def _follow_model(self, est: Estimate, actual_u: F64, dt_s: float) -> float:
-        """Model power at the measured state; the inlet bias and the trim follow the measured hottest rack."""
+        """Model power at the measured state; each hall's inlet bias and trim follow its own hottest rack."""
         evaluate_plant(actual_u, est.w, *self._model, self._out)
         model_w = float(self._out[O_COOLING])
-        if est.hottest_c == est.hottest_c:
-            seen_k = float(est.hottest_c - self._out[O_INLET])
-            if seen_k == seen_k:
-                seen_k = min(max(seen_k, -INLET_BIAS_MAX_K), INLET_BIAS_MAX_K)
-                self._bias_k = first_order(self._bias_k, seen_k, INLET_BIAS_TAU_S, dt_s)
-            over_k = est.hottest_c - self.site.file.limits.rack_inlet_limit_c + TRIM_BELOW_LIMIT_K
+        hottest_inlets_c(actual_u, est.w, self._model[0], self._inlets_c)
+        limit_c = self.site.file.limits.rack_inlet_limit_c
+        for h, seen_c in enumerate(est.inlet_max_c):
+            if seen_c != seen_c:
+                continue
+            bias_k = seen_c - self._inlets_c[h]
+            if bias_k == bias_k:
+                bias_k = min(max(bias_k, -INLET_BIAS_MAX_K), INLET_BIAS_MAX_K)
+                self._bias_k[h] = first_order(self._bias_k[h], bias_k, INLET_BIAS_TAU_S, dt_s)
+            over_k = seen_c - limit_c + TRIM_BELOW_LIMIT_K
             rise = TRIM_GAIN_PER_S * over_k if over_k > 0.0 else -TRIM_RELEASE_PER_S
-            self._trim_k = min(max(self._trim_k + rise * dt_s, 0.0), TRIM_MAX_K)
+            self._trim_k[h] = min(max(self._trim_k[h] + rise * dt_s, 0.0), TRIM_MAX_K)
         return model_w
 
     def _ride_through(self, est: Estimate, actual_u: F64) -> float:
@@ -248,12 +256,22 @@ class Tick:
 
     def _limits(self, est: Estimate) -> Limits:
         lim = self.site.file.limits
-        return planning_limits(lim, lim.rack_inlet_limit_c, self._bias_k + self._trim_k, est.dewpoint_c)
+        return planning_limits(lim, lim.rack_inlet_limit_c, 0.0, est.dewpoint_c)
+
+    def _halls_seen(self) -> F64:
+        """The model's halls with what their racks say: each hall's hot spot moved by its own bias
+        and trim, its coil as its valve tells."""
+        halls = self._model[0].copy()
+        halls[:, HOT_SPOT_OFFSET] += self._bias_k + self._trim_k
+        halls[:, COIL_UA] *= self.zones.coil_factors()
+        return halls
 
     def _plan(self, est: Estimate, proposal: Proposal | None, baseline_u: F64, available: float, dt_s: float) -> Plan | None:
         last = self.shield.last if self.shield.last is not None else baseline_u
         if self._planner.searching and self._ride_at_s == est.now_s and dt_s <= SHORT_TICK_S:
             return self._planner.plan  # this tick has paid for a roll-out already
+        if self._planner.idle and self._planner.due(est.w, est.now_s):
+            self._planner.adopt(self._halls_seen(), self._model[1])
         return self._planner.step(est.w, self._limits(est), proposal, baseline_u, last, available, est.now_s, dt_s, self._peak_w)
 
     def _wish(self, mode: str, plan: Plan | None, baseline_u: F64, demand: F64) -> tuple[F64, bool]:
@@ -273,10 +291,13 @@ class Tick:
         self, est: Estimate, plan: Plan | None, baseline_u: F64, model_w: float, ride_s: float, gateway: GatewayView, used: bool
     ) -> F64:
         evaluate_plant(baseline_u, est.w, *self._model, self._out)
+        suspect, nothing = self.zones.suspect(), np.nan
         return np.array([
             est.it_w.sum(), est.hottest_c, est.w[1], est.dewpoint_c, est.measured_w, model_w, self._out[O_COOLING],
-            plan.cost_w if plan else np.nan, plan.policy_cost_w if plan else np.nan, ride_s,
-            self._planner.chwst_cap_c, self._bias_k, self._trim_k, part_load_ratio(est, self.p), self.modes.clean_s,
+            plan.cost_w if plan else nothing, plan.policy_cost_w if plan else nothing, ride_s, self._planner.chwst_cap_c,
+            float(self._bias_k.max()), float(self._trim_k.max()), part_load_ratio(est, self.p), self.modes.clean_s,
             float(used), float(est.quorum), float(len(est.substituted)), gateway.age_s, float(gateway.confirmed),
-            float(plan.binding) if plan else np.nan, *self._planner.pricer.values.tolist(),
+            float(suspect.hall) if suspect else nothing,
+            float(list(KINDS).index(suspect.kind)) if suspect else nothing, suspect.size if suspect else nothing,
+            float(plan.binding) if plan else nothing, *self._planner.pricer.values.tolist(),
         ])  # fmt: skip

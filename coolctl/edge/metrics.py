@@ -59,6 +59,7 @@ GAUGES = (
     ("coolctl_baseline_power_watts", "the model's power under the rule baseline"),
     ("coolctl_rack_inlet_max_celsius", "hottest valid rack inlet"),
     ("coolctl_rack_inlet_limit_celsius", "limit of the rack inlets"),
+    ("coolctl_hall_suspect_ratio", "1 while a hall's coil, valve or supply sensor stands out; the decision says which"),
     ("coolctl_inlet_bias_kelvin", "measured minus modelled hottest inlet"),
     ("coolctl_clean_seconds", "how long the evidence has been clean"),
     ("coolctl_gateway_age_seconds", "since the gateway was last heard"),

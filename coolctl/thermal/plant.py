@@ -133,6 +133,16 @@ def air_side(u: F64, w: F64, halls: F64, p: PlantParams, out: F64) -> None:
 
 
 @kernel
+def hottest_inlets_c(u: F64, w: F64, halls: F64, found: F64) -> None:
+    """Hottest inlet [°C] of every hall at `u` under `w`, into `found`."""
+    for h in range(halls.shape[0]):
+        hall = room.hall_params(halls[h])
+        sat_c = u[U_HALL + 2 * h]
+        air_kgs = crah_air_kgs(u[U_HALL + 2 * h + 1], sat_c, w[W_PRESSURE], hall)
+        found[h] = room.inlets_c(w[W_HALL + h], sat_c, air_kgs, hall)[1]
+
+
+@kernel
 def chilled_water(u: F64, p: PlantParams, out: F64) -> None:
     """Chilled water loop: evaporator flow with its bypass, return temperature and pump power into `out`."""
     running = u[U_CHILLERS]

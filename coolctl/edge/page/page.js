@@ -76,6 +76,7 @@ function prices(d) {
   });
   if (!rows.length) { const tr = document.createElement("tr"), td = document.createElement("td"); td.textContent = (d.limit_prices || []).length ? "no limit stands in the way" : "not priced yet"; tr.appendChild(td); rows.push(tr); }
   $("prices").replaceChildren(...rows);
+  $("suspect").textContent = d.suspect ? `${d.suspect.hall}: ${d.suspect.text}` : "";
 }
 function events() {
   $("events").replaceChildren(...state.events.map((e) => {
