@@ -51,3 +51,11 @@ def output(text: str) -> str:
     if text != "-" and (path.is_dir() or not path.absolute().parent.is_dir()):
         raise argparse.ArgumentTypeError(f"{text!r} cannot be written: no such folder, or a folder itself")
     return text
+
+
+def folder(text: str) -> str:
+    """A folder that is there or can be made."""
+    path = Path(text)
+    if (path.exists() and not path.is_dir()) or not path.absolute().parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r} is no folder, and none can be made there")
+    return text

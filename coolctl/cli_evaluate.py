@@ -13,7 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from coolctl.cli_args import hours, not_negative, output, positive, ratio
+from coolctl.cli_args import folder, hours, not_negative, output, positive, ratio
 from coolctl.control.guideline36 import Tuning
 from coolctl.controller import BASELINES, Controller, RuleController
 from coolctl.edge.onnx_policy import OnnxPolicy, load_policy
@@ -21,6 +21,7 @@ from coolctl.errors import EXIT_OK, EXIT_USAGE
 from coolctl.savings.best_static import search
 from coolctl.savings.evaluate import Auditor, Ledger, run
 from coolctl.savings.ledger import Account
+from coolctl.savings.profile import Profile
 from coolctl.savings.table import render
 from coolctl.site import Site, load_site
 
@@ -55,6 +56,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time (default 1)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--policy", default="", help="folder or name under models/ (default: the site's)")
+    parser.add_argument(
+        "--plots", type=folder, metavar="FOLDER", help="draw the first plant's runs as SVG (needs coolctl[report])"
+    )
     parser.add_argument("--json", type=output, metavar="FILE|-", help="write the ledger")
 
 
@@ -72,7 +76,14 @@ def main(args: argparse.Namespace) -> int:
         print(f"--limit {args.limit:g} leaves no room between the coldest supply air and the alarm", file=sys.stderr)
         return EXIT_USAGE
     make_plant(site, args)  # a wrong load or weather file is said before anything runs
-    write_ledger(Campaign(site, names, args).run(), args.json)
+    campaign = Campaign(site, names, args)
+    ledger = campaign.run()
+    write_ledger(ledger, args.json)
+    if args.plots:
+        from coolctl.savings.plots import draw
+
+        for path in draw(args.plots, ledger, campaign.profiles, site.file.limits.rack_inlet_limit_c):
+            print(f"wrote {path}", file=sys.stderr)
     return EXIT_OK
 
 
@@ -96,6 +107,7 @@ class Campaign:
         starts = season_starts(args.season_days) if args.season_days else [args.start]
         self.length_h = length_h * len(starts)
         self._spans = [(s, begin_h, length_h) for s in starts]
+        self.profiles: dict[str, Profile] = {}
 
     def run(self) -> dict[str, Any]:
         """The ledger; with several plants their mean savings, and each plant's own."""
@@ -110,14 +122,20 @@ class Campaign:
         """One account for each controller, plant and tuning, over all spans."""
         runs = [Run(name, plant, *span, tuning) for name, plant, tuning in wanted for span in self._spans]
         found = []
-        for k, account in enumerate(self._map(functools.partial(run_one, self.args), runs), start=1):
+        for k, (account, profile) in enumerate(self._map(functools.partial(run_one, self.args), runs), start=1):
             found.append(account)
+            self._gather(runs[k - 1], profile)
             if sys.stderr.isatty():
                 print(f"\r{what}: {k} of {len(runs)} runs ", end="" if k < len(runs) else "\n", file=sys.stderr)
         sums = [Account(self.site) for _ in wanted]
         for k, account in enumerate(found):
             sums[k // len(self._spans)].absorb(account)
         return sums
+
+    def _gather(self, r: Run, profile: Profile | None) -> None:
+        """Keep the first plant's profiles; what a search tries on the way has none."""
+        if profile is not None and r.plant == 0:
+            self.profiles.setdefault(r.name, Profile(self.site)).absorb(profile)
 
     def _best_static(self, plant: int) -> tuple[Tuning, Account]:
         return search(self.site, lambda tunings: self._accounts([("b3", plant, t) for t in tunings], f"b3 on plant {plant}"))
@@ -185,12 +203,13 @@ def _site(path: str, limit_c: float | None, weather: str) -> Site:
     return site.at_pressure(round(load_weather(weather).pressure_mean_pa, 1)) if weather else site
 
 
-def run_one(args: argparse.Namespace, r: Run) -> Account:
-    """One run, in whatever process."""
+def run_one(args: argparse.Namespace, r: Run) -> tuple[Account, Profile | None]:
+    """One run, in whatever process; its profile where pictures are asked for."""
     site = _site(str(args.site), args.limit, args.weather)
     plant = make_plant(site, args, r.begin_h, start=r.start, plant=r.plant)
     controller = _controller(site, plant, args, r)
-    return run(site, plant, controller, r.length_h, args.seed, args.step)
+    profile = Profile(site) if args.plots and r.tuning is None else None
+    return run(site, plant, controller, r.length_h, args.seed, args.step, profile=profile), profile
 
 
 def _controller(site: Site, plant: Any, args: argparse.Namespace, r: Run) -> Any:

@@ -80,7 +80,7 @@ def test_longer_steps_give_the_energy_of_short_ones(site: Site) -> None:
     for step in ("1", "5"):
         args = parser.parse_args(["--site", str(SITE), "--hours", "0:2", "--load", "0.6", "--step", step])
         run = cli_evaluate.Run("b2", 0, "04-20T10", 0.0, 2.0)
-        totals.append(cli_evaluate.run_one(args, run).entry()["energy_kwh"]["cooling_total"])
+        totals.append(cli_evaluate.run_one(args, run)[0].entry()["energy_kwh"]["cooling_total"])
     assert totals[1] == pytest.approx(totals[0], rel=0.01)
 
 

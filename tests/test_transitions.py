@@ -15,7 +15,8 @@ from sim_plant.load import Load
 from sim_plant.plant import SimPlant
 from sim_plant.weather import Weather
 
-HALF_SWEEP_S, SETTLING_S, FOLLOWING_S = 7200.0, 1800, 600
+HALF_SWEEP_S, FOLLOWING_S = 7200.0, 600
+SETTLING_S = 2400  # what the start leaves running is held by its dwell for half an hour
 
 
 class Sweep(Weather):

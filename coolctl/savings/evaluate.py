@@ -13,6 +13,7 @@ from coolctl.control.estimate import Estimator
 from coolctl.points import U_CHW_DP, U_HALL, SampleStore
 from coolctl.savings.ledger import Account, savings
 from coolctl.savings.meters import MeteredTrace
+from coolctl.savings.profile import Profile
 from coolctl.site import Site
 from coolctl.thermal.dynamics import ride_through_s
 from coolctl.thermal.params import hall_array, plant_params
@@ -100,9 +101,9 @@ class Auditor:
 
 def run(
     site: Site, plant: Plant, controller: Controls | None, hours: float, seed: int, dt_s: float = 1.0,
-    observe: Callable[[Any, float], None] | None = None,
+    observe: Callable[[Any, float], None] | None = None, profile: Profile | None = None,
 ) -> Account:  # fmt: skip
-    """One controller's run (None = the plant's own control), the first half hour not counted."""
+    """One controller's run (None = the plant's own control), the first half hour not counted; `profile` gathers more."""
     account, auditor = Account(site), Auditor(site)
     readings: Mapping[str, float] | None = plant.reset(seed)
     steps = round(hours * 3600.0 / dt_s)
@@ -121,6 +122,8 @@ def run(
             trace: Any = getattr(plant, "truth", None) or MeteredTrace.of(site, readings)
             fallback = getattr(decision, "mode", "") in ("fallback", "release", "emergency")
             account.add(trace, dt_s, fallback=fallback, sat_min_c=sat_c, ride_through_s=ride_s)
+            if profile is not None:
+                profile.add(trace, readings, setpoints, now_s, dt_s)
     return account
 
 
