@@ -22,6 +22,7 @@ VERBS = (
     ("points", "coolctl.cli_points", "the point list of a site"),
     ("evaluate", "coolctl.cli_evaluate", "compare controllers in closed loop on the simulated plant"),
     ("replay", "coolctl.replay", "the same decisions from a recording, bit for bit"),
+    ("calibrate", "coolctl.cli_calibrate", "what a recording tells of the plant's machines, and what it cannot"),
     ("train", "coolctl.training.cli", "make a policy: expert labels, network, ONNX and passport"),
 )
 

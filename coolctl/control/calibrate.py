@@ -85,6 +85,11 @@ class Calibrator:
             chiller=p.chiller._replace(eir_scale=p.chiller.eir_scale * eir),
         )
 
+    @property
+    def steady_s(self) -> float:
+        """For how long load and water have stood still [s]."""
+        return self._steady_s
+
     def gains(self) -> list[Gain]:
         """All gains, for people and metrics."""
         sd = np.sqrt(self.variance)
