@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from coolctl.control import mode as modes
 from coolctl.control.baseline import Rules, part_load_ratio
-from coolctl.control.calibrate import Calibrator
+from coolctl.control.calibrate import Calibrator, Gain
 from coolctl.control.decision import Decision
 from coolctl.control.estimate import Estimate, Estimator
 from coolctl.control.feedforward import AirflowDemand
@@ -167,6 +167,10 @@ class Tick:
             self._adopted_s = est.now_s
             self._model = self._calibrator.calibrated()
             self._described = describe(*self._model)
+
+    def gains(self) -> list[Gain]:
+        """What calibration has found of the machines' powers; empty where it is switched off."""
+        return self._calibrator.gains() if self._calibrator else []
 
     def _measured(self, est: Estimate) -> F64:
         """The setpoint vector that describes the plant as measured; NaN where it is silent."""

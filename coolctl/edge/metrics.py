@@ -47,6 +47,7 @@ class MetricsView(NamedTuple):
     rejects: dict[str, int]
     binding: dict[str, int]
     prices: dict[str, tuple[float, str]]
+    gains: dict[str, tuple[float, float]]
     model_hash: str
     config_hash: str
 
@@ -110,6 +111,14 @@ class _Collector(Collector):
         for name, (watts, per) in view.prices.items():
             price.add_metric([view.site, name, per], watts)
         yield price
+        factor = GaugeMetricFamily(
+            "coolctl_calibration_factor_ratio", "machine's power over the record's", labels=["site", "gain"]
+        )
+        spread = GaugeMetricFamily("coolctl_calibration_sd_ratio", "uncertainty of the factor", labels=["site", "gain"])
+        for name, (value, sd) in view.gains.items():
+            factor.add_metric([view.site, name], value)
+            spread.add_metric([view.site, name], sd)
+        yield from (factor, spread)
         yield self._server.histogram(view.site)
 
 

@@ -118,7 +118,7 @@ def view(site: Site, number: float) -> MetricsView:
     gauges = {"coolctl_cooling_power_watts": number}
     return MetricsView(
         site.name, "auto", "auto", ("auto", "fallback"), setpoints, one, one, one, points, values, values, codes, gauges, {}, {},
-        {}, {"rack_inlet": (number, "K")}, "", "",
+        {}, {"rack_inlet": (number, "K")}, {"crah_fan": (number, 0.1)}, "", "",
     )  # fmt: skip
 
 
@@ -134,7 +134,7 @@ def test_server_answers_before_the_first_tick_and_while_ticks_go_on(site: Site) 
                 numbers
                 == {float(k)}
                 == {value(found, "coolctl_cooling_power_watts")}
-                == {value(found, "coolctl_limit_price_watts")}
+                == {value(found, "coolctl_limit_price_watts"), value(found, "coolctl_calibration_factor_ratio")}
             )  # one tick, never a mixture
         server.publish(view(site, math.nan), {})
         assert math.isnan(value(families(scrape(server.port)), "coolctl_cooling_power_watts"))
