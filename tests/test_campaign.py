@@ -92,3 +92,29 @@ def test_best_static_and_oracle_are_not_beaten_by_what_they_start_from(tmp_path:
     total = {name: entry["energy_kwh"]["cooling_total"] for name, entry in ledger["controllers"].items()}
     assert ledger["savings"]["b3_vs_b2"]["cooling_ratio"] >= 0.0 and ledger["savings"]["b3_vs_b2"]["equal_service"]
     assert total["oracle"] < total["b2"] and set(ledger["tuned"]["b3"]) >= {"airflow_ratio", "lift_ratio"}
+
+
+def test_a_plant_too_weak_for_its_load_is_said_so(edited_site, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
+    weak = edited_site(
+        ("capacity_nom_w = 650e3", "capacity_nom_w = 220e3"), ("evaporator_flow_nom_kgs = 22.5", "evaporator_flow_nom_kgs = 9.0"),
+        ("condenser_flow_nom_kgs = 31.0", "condenser_flow_nom_kgs = 11.0"),
+    )  # fmt: skip
+    words = [
+        "evaluate",
+        "--site",
+        str(weak),
+        "--start",
+        "07-15T10",
+        "--hours",
+        "0:2",
+        "--step",
+        "10",
+        "--load",
+        "0.95",
+        "--controllers",
+    ]
+    assert cli.main([*words, "b1,b2"]) == 0
+    said = capsys.readouterr().out
+    assert "warning: the plant does not carry this load" in said and "kWh" in said
+    assert cli.main(["evaluate", "--site", str(SITE), "--hours", "0:1", "--step", "10", "--controllers", "b1,b2"]) == 0
+    assert "warning" not in capsys.readouterr().out

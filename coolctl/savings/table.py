@@ -9,6 +9,8 @@ COLUMNS = (
     ("crah_fans", "CRAH"), ("server_fan_increase", "srv fans"), ("cooling_total", "TOTAL"),
 )  # fmt: skip
 
+UNMET_MIN_RATIO = 0.002  # of the heat removed
+
 
 def render(ledger: dict[str, Any]) -> str:
     """Energies in kWh, service and savings, as plain text."""
@@ -54,6 +56,25 @@ def render(ledger: dict[str, Any]) -> str:
 
 
 def _notes(ledger: dict[str, Any]) -> list[str]:
+    """What a reader of the figures must know: heat put aside that looks like a saving, a plant that was too weak."""
+    return [*_heat_put_aside(ledger), *_too_weak(ledger)]
+
+
+def _too_weak(ledger: dict[str, Any]) -> list[str]:
+    """Where the fixed rules failed as well, no controller can be blamed, and no saving believed."""
+    failed = {
+        name: f"{name} {e['service']['unmet_kwh']:g} kWh, {e['service']['minutes_above_allowable']:g} min"
+        for name, e in ledger["controllers"].items()
+        if e["service"]["unmet_kwh"] > UNMET_MIN_RATIO * e["heat_kwh"] or e["service"]["minutes_above_allowable"] > 0.0
+    }
+    if not failed:
+        return []
+    everyone = len(failed) == len(ledger["controllers"])
+    what = "the plant does not carry this load" if everyone else "not every controller carried this load"
+    return [f"warning: {what}; cooling not delivered, and time above the allowable inlet: {'; '.join(failed.values())}"]
+
+
+def _heat_put_aside(ledger: dict[str, Any]) -> list[str]:
     """Say so when a run ended with heat put aside: over short runs that would look like a saving."""
     entries = ledger["controllers"]
     stored = [e["stored_kwh"] for e in entries.values()]
