@@ -22,9 +22,9 @@ def priced(site: Site, k: int):  # type: ignore[no-untyped-def]
     best_z = np.array([14.0, c.w[1] + 4.0, 0.8, *([c.limit_c - 2.5, 1.06] * len(c.halls))])
     _, chillers, economizer = joint_optimum(best_z, c.available, c.w, c.halls, c.p, box.lim, lo, hi, SWEEPS, expert._u, out)
     pricer = Pricer(len(lo))
-    pricer.begin(best_z, chillers, economizer, free, c.w, box, 0.0)
+    pricer.begin(best_z, chillers, economizer, free, c.w, c.halls, c.p, box, 0.0)
     while pricer.busy:
-        pricer.step(1, c.halls, c.p, expert._u, out)
+        pricer.step(1, expert._u, out)
 
     def optimum_w(b: Box) -> float:
         z, n, e = best_z.copy(), chillers, economizer
@@ -52,6 +52,19 @@ def test_a_limit_that_is_out_of_reach_costs_nothing(site: Site) -> None:
         assert limit.name in bound or price == 0.0
     far = Box(box.lim._replace(inlet_c=60.0, dewpoint_c=-20.0), box.lo, box.hi)
     assert far.relaxed(INLET).lim.inlet_c == 60.5
+
+
+def test_where_nothing_keeps_every_limit_there_is_no_price(site: Site) -> None:
+    expert = Expert(site)
+    c = expert.draw(np.random.default_rng(11))
+    lo, hi = expert.bounds(c)
+    impossible = Box(expert.limits(c)._replace(inlet_c=5.0), lo, hi)
+    pricer, free = Pricer(len(lo)), np.full(len(expert._u), np.nan)
+    pricer.values[:] = 1.0  # an older set, from when it could be done
+    pricer.begin(0.5 * (lo + hi), 2.0, 0.0, free, c.w, c.halls, c.p, impossible, 0.0)
+    while pricer.busy:
+        pricer.step(4, expert._u, expert._out)
+    assert np.isnan(pricer.values).all()
 
 
 def test_decision_names_what_binds_and_what_it_costs(site: Site, loop, policy) -> None:  # type: ignore[no-untyped-def]

@@ -102,6 +102,26 @@ def estimate(now_s: float, count: int, **changes: np.ndarray) -> Estimate:
     )
 
 
+def test_a_single_hall_stands_against_its_record(site: Site) -> None:
+    """Wide valve, little heat: the coil is weak, whoever else is there."""
+    zones = Zones(hall_array(site), plant_params(site))
+    for k in range(200):
+        seen = estimate(30.0 * k, 1, it_w=np.array([4e5]), valve=np.array([0.9 + 0.02 * (k % 2)]), sat_c=np.array([18.0]))
+        zones.observe(seen, np.array([18.0]), 30.0)
+    found = zones.suspect()
+    assert found is not None and found.kind == "weak_coil" and found.size < 0.75
+
+
+def test_two_findings_that_take_turns_do_not_hide_each_other(many: Site) -> None:
+    zones, sp = Zones(hall_array(many), plant_params(many)), np.full(HALLS, 22.5)
+    for k in range(200):
+        worse = np.eye(HALLS)[2] * (2.0 + 1.5 * (k // 40 % 2)) + np.eye(HALLS)[4] * (2.0 + 1.5 * (1 - k // 40 % 2))
+        zones.observe(estimate(30.0 * k, HALLS, sat_c=22.5 + worse, valve=np.full(HALLS, 0.5 + 0.03 * (k % 2))), sp, 30.0)
+        if k > 160:
+            found = zones.suspect()
+            assert found is not None and found.hall in (2, 4) and found.kind == "supply_sensor"
+
+
 def test_two_halls_cannot_tell_which_of_them_is_odd(two_halls: Site) -> None:
     zones = Zones(hall_array(two_halls), plant_params(two_halls))
     for k in range(400):

@@ -51,6 +51,7 @@ CELL_FLOW_MIN_RATIO = 0.45
 PLAN_PLR_MAX = 0.95
 PLAN_INLET_RESERVE_K = 0.1
 PENALTY_W = 200e3  # price of one whole unit over a limit; far above any saving
+INFEASIBLE_W = 0.002 * PENALTY_W  # penalties up to this are the edge of a limit, not a limit crossed
 
 
 class Limits(NamedTuple):

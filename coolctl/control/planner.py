@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from coolctl.control.objective import PENALTY_W, Limits, cost_w, penalty_w
+from coolctl.control.objective import INFEASIBLE_W, Limits, cost_w, penalty_w
 from coolctl.control.plant_rules import PlantRules
 from coolctl.control.prices import Box, Pricer, binding
 from coolctl.control.refine import AIRFLOW_MAX, JOINT_MOVES, descend, first_steps, free_variables
@@ -39,7 +39,6 @@ SWEEPS = 5
 SHRINK = 0.5
 LOAD_EVENT_RATIO, WETBULB_EVENT_K = 0.03, 0.5
 SWITCH_GAIN_RATIO, SWITCH_GAIN_W, SWITCH_CONFIRMATIONS = 0.03, 500.0, 2
-INFEASIBLE_W = 0.002 * PENALTY_W
 EVENT_MIN_S = 15.0
 CAP_BISECTIONS = 5
 EVALUATIONS_A_TICK = 100
@@ -102,17 +101,15 @@ class Planner:
         """Whether an optimisation, or the pricing of its limits, is under way."""
         return bool(self._queue) or self.pricer.busy
 
-    @property
-    def idle(self) -> bool:
-        """Whether the next `step` may start an optimisation."""
-        return not self._queue
-
     def adopt(self, halls: F64, p: PlantParams) -> None:
         """Plan on this model from now on: the same plant, calibrated."""
         self._halls, self._p = halls, p
 
     def due(self, w: F64, now_s: float) -> bool:
-        """Whether a new optimisation should start: the period is over, or load or wet bulb has moved."""
+        """Whether the next `step` starts an optimisation: none is under way, and the period is over or load or wet bulb
+        has moved."""
+        if self._queue:
+            return False
         age_s = now_s - self._started_s
         load_w = float(w[W_HALL:].sum())
         moved = abs(load_w - self._load_w) > LOAD_EVENT_RATIO * self._load_w
@@ -137,7 +134,7 @@ class Planner:
             if not self._queue:
                 self._finish(w, lim, baseline_u, current)
                 return self.plan
-        if not self._queue and self.due(w, now_s):
+        if self.due(w, now_s):
             self._started_s = now_s
             self._load_w, self._wetbulb_c = float(w[W_HALL:].sum()), float(w[W_OAWB])
             self._found = []
@@ -153,9 +150,10 @@ class Planner:
         if self.plan and self.pricer.due(now_s):
             held = self._rules.expected(self._now_u, w, self.plan.chillers, self.plan.economizer)
             box = Box(lim, self.lo, self._upper())
-            self.pricer.begin(self.plan.z, self.plan.chillers, self.plan.economizer, held, w, box, now_s)
+            n, e = self.plan.chillers, self.plan.economizer
+            self.pricer.begin(self.plan.z, n, e, held, w, self._halls, self._p, box, now_s)
         elif self.pricer.busy:
-            self.pricer.step(self._sweeps_a_tick, self._halls, self._p, self._u, self._out)
+            self.pricer.step(self._sweeps_a_tick, self._u, self._out)
 
     def _candidates(self, policy: Proposal | None, current: Proposal, available: float) -> list[Proposal]:
         """What is set now, what the policy proposes, and the neighbouring machine choices from the better start."""

@@ -11,10 +11,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from coolctl.control.objective import Z_CHWST, Z_CW_FLOW, Z_HALL, Limits, cost_w
+from coolctl.control.objective import INFEASIBLE_W, Z_CHWST, Z_CW_FLOW, Z_HALL, Limits, cost_w
 from coolctl.control.refine import descend, first_steps
 from coolctl.points import U_CHILLERS, U_CHW_DP, U_CHWST, U_CW_FLOW, U_CWST, U_HALL
-from coolctl.thermal.plant import O_AIRFLOW, O_INLET, O_PLR, PlantParams
+from coolctl.thermal.plant import O_AIRFLOW, O_COOLING, O_INLET, O_PLR, PlantParams
 
 F64 = NDArray[np.float64]
 
@@ -118,11 +118,14 @@ class Pricer:
 
     @property
     def busy(self) -> bool:
+        """Whether a set is in the making."""
         return self._k < len(PLAN_LIMITS)
 
-    def begin(self, z: F64, chillers: float, economizer: float, held: F64, w: F64, box: Box, now_s: float) -> None:
-        """Price the limits at plan `z` under conditions `w`; copies what it keeps."""
-        self._state = (chillers, economizer, held.copy(), w.copy())
+    def begin(
+        self, z: F64, chillers: float, economizer: float, held: F64, w: F64, halls: F64, p: PlantParams, box: Box, now_s: float
+    ) -> None:
+        """Price the limits at plan `z` under conditions `w`, on one model from the first search to the last."""
+        self._state = (chillers, economizer, held.copy(), w.copy(), halls.copy(), p)
         self._box, self._boxed = box, box
         self._base_z[:] = z
         self._started_s = now_s
@@ -134,10 +137,10 @@ class Pricer:
         self._z[:] = self._base_z
         first_steps(self._steps, SHRINK)
 
-    def step(self, sweeps: int, halls: F64, p: PlantParams, u: F64, out: F64) -> None:
+    def step(self, sweeps: int, u: F64, out: F64) -> None:
         """Some sweeps of the search under way; `u` and `out` are scratch."""
         n = min(sweeps, self._sweeps_left)
-        chillers, economizer, held, w = self._state
+        chillers, economizer, held, w, halls, p = self._state
         lim, lo, hi = self._boxed
         cost = float(descend(self._z, chillers, economizer, held, w, halls, p, lim, lo, hi, n, self._steps, u, out))
         self._sweeps_left -= n
@@ -146,6 +149,10 @@ class Pricer:
         if self._k < 0:
             self._base_w, self._base_z = cost, self._z.copy()
             cost_w(self._z, chillers, economizer, held, w, halls, p, lim, u, out)
+            if not cost <= out[O_COOLING] + INFEASIBLE_W:
+                # Nothing keeps every limit: a difference of penalties is no price.
+                self._k, self.values = len(PLAN_LIMITS), np.full(len(PLAN_LIMITS), np.nan)
+                return
             self._bound, self._new[:] = binding(u, out, self._box), 0.0
         else:
             limit = PLAN_LIMITS[self._k]

@@ -274,7 +274,7 @@ class Tick:
         last = self.shield.last if self.shield.last is not None else baseline_u
         if self._planner.searching and self._ride_at_s == est.now_s and dt_s <= SHORT_TICK_S:
             return self._planner.plan  # this tick has paid for a roll-out already
-        if self._planner.idle and self._planner.due(est.w, est.now_s):
+        if self._planner.due(est.w, est.now_s):
             self._planner.adopt(self._halls_seen(), self._model[1])
         return self._planner.step(est.w, self._limits(est), proposal, baseline_u, last, available, est.now_s, dt_s, self._peak_w)
 

@@ -61,8 +61,8 @@ class Zones:
         self._sat_c, self._load_w = np.full(count, np.nan), np.full(count, np.nan)
         self._gap_k, self._astray_k = np.full(count, np.nan), np.full(count, np.nan)
         self._valve, self._still_s = np.full(count, np.nan), np.zeros(count)
+        self._lasting_s: dict[tuple[int, str], float] = {}
         self._suspect: Finding | None = None
-        self._suspect_s = 0.0
         self._observed_s = -np.inf
 
     def observe(self, est: Estimate, sat_sp_c: F64, dt_s: float) -> None:
@@ -87,14 +87,15 @@ class Zones:
 
     def suspect(self) -> Finding | None:
         """The hall that stands out most, once it has done so for a while."""
-        return self._suspect if self._suspect_s >= FINDING_S else None
+        return self._suspect
 
     def _weigh(self, since_s: float) -> None:
-        worst = max(self._candidates(), key=lambda found: found[0], default=None)
-        now = worst[1] if worst else None
-        same = now and self._suspect and (now.hall, now.kind) == (self._suspect.hall, self._suspect.kind)
-        self._suspect_s = self._suspect_s + since_s if same else 0.0
-        self._suspect = now
+        """Each finding has a clock of its own: two that take turns at being the worst must not hide each other."""
+        found = self._candidates()
+        before = self._lasting_s
+        self._lasting_s = {(f.hall, f.kind): before.get((f.hall, f.kind), -since_s) + since_s for _, f in found}
+        lasting = [(past, f) for past, f in found if self._lasting_s[f.hall, f.kind] >= FINDING_S]
+        self._suspect = max(lasting, key=lambda item: item[0])[1] if lasting else None
 
     def _candidates(self) -> list[tuple[float, Finding]]:
         """Halls past a mark, each with how far past [-]."""
@@ -107,7 +108,9 @@ class Zones:
             off_k = self._gap_k[h] - _others(self._gap_k, h)
             if abs(off_k) > SENSOR_K:
                 found.append((abs(off_k) / SENSOR_K, Finding(h, "supply_sensor", float(off_k))))
-            if factors[h] < WEAK_COIL * min(_others(factors, h), 1.0):
+            # A coil has its record to stand against, where there are not enough others.
+            others = _others(factors, h)
+            if factors[h] < WEAK_COIL * (others if others == others else 1.0):
                 found.append((WEAK_COIL / factors[h], Finding(h, "weak_coil", float(factors[h]))))
         return found
 
@@ -116,7 +119,7 @@ class Zones:
         sensor that it is read from is suspected itself. Never above one: a coil that seems better than its record is
         more often a thermometer that is off, and water too warm for it is found out by the racks."""
         factors = np.where(self._known_s >= OBSERVED_MIN_S, np.exp(np.minimum(self._log, 0.0)), 1.0)
-        suspect = self.suspect()
+        suspect = self._suspect
         if suspect and suspect.kind != "weak_coil":
             factors[suspect.hall] = 1.0
         return factors

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coolctl.control.estimate import Estimate
-from coolctl.control.objective import Limits, planning_limits
-from coolctl.control.planner import INFEASIBLE_W
+from coolctl.control.objective import INFEASIBLE_W, Limits, planning_limits
 from coolctl.control.policy import F32, FEATURES, Situation, describe, features, labels
 from coolctl.control.refine import AIRFLOW_MAX, joint_optimum
 from coolctl.points import u_size

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from coolctl.control.objective import cost_w
-from coolctl.control.planner import INFEASIBLE_W, SHRINK, SWEEPS
+from coolctl.control.objective import INFEASIBLE_W, cost_w
+from coolctl.control.planner import SHRINK, SWEEPS
 from coolctl.control.policy import Policy, decode
 from coolctl.control.refine import descend, first_steps
 from coolctl.points import u_size
