@@ -106,8 +106,8 @@ def test_a_single_hall_stands_against_its_record(site: Site) -> None:
     """Wide valve, little heat: the coil is weak, whoever else is there."""
     zones = Zones(hall_array(site), plant_params(site))
     for k in range(200):
-        seen = estimate(30.0 * k, 1, it_w=np.array([4e5]), valve=np.array([0.9 + 0.02 * (k % 2)]), sat_c=np.array([18.0]))
-        zones.observe(seen, np.array([18.0]), 30.0)
+        seen = estimate(30.0 * k, 1, it_w=np.array([4e5]), valve=np.array([0.9 + 0.02 * (k % 2)]), sat_c=np.array([20.0]))
+        zones.observe(seen, np.array([20.0]), 30.0)
     found = zones.suspect()
     assert found is not None and found.kind == "weak_coil" and found.size < 0.75
 
