@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,13 +19,13 @@ from coolctl.cli_args import output
 from coolctl.control.calibrate import PRIOR_SD, STEADY_S, Calibrator
 from coolctl.control.estimate import Estimate, Estimator
 from coolctl.control.zones import Zones
-from coolctl.errors import EXIT_CHECK_FAILED, EXIT_OK
+from coolctl.errors import EXIT_OK
 from coolctl.points import U_HALL
 from coolctl.psychro import CP_WATER_JKGK
 from coolctl.recording import Recording
-from coolctl.site import Site, load_site
+from coolctl.site import Site
 from coolctl.thermal.params import hall_array, plant_params
-from coolctl.trace import Unpacker, columns, site_of
+from coolctl.trace import Unpacker, open_recording
 from coolctl.training.chiller_fit import ROWS_MIN, fit_chiller, goodness, powers_w
 
 F64 = NDArray[np.float64]
@@ -42,13 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    recording = Recording(args.recording)
-    original = site_of(recording.header, str(recording.segments[0]))
-    inputs = columns(original)[: Unpacker(original).decision_at]
-    if recording.columns[: len(inputs)] != inputs:
-        print(f"{recording.segments[0]}: a tick's inputs are not those of this version", file=sys.stderr)
-        return EXIT_CHECK_FAILED
-    found = Study(load_site(args.site) if args.site else original).read(recording, original).findings()
+    recording, original, site = open_recording(args.recording, args.site)
+    found = Study(site).read(recording, original).findings()
     text = json.dumps(found, indent=1, allow_nan=False)
     if args.json == "-":
         print(text)

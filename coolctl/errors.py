@@ -61,6 +61,18 @@ class RecordingError(CoolctlError):
     exit_code = EXIT_FAILED
 
 
+class ForeignRecording(RecordingError):
+    """A recording whose ticks this version, or this site, cannot read as they were."""
+
+    exit_code = EXIT_CHECK_FAILED
+
+
+class WrongSite(CoolctlError):
+    """A site file was named that does not go with what it was named for."""
+
+    exit_code = EXIT_USAGE
+
+
 class BrokerUnreachable(CoolctlError):
     """No MQTT broker answers at the configured address."""
 

@@ -21,8 +21,8 @@ from coolctl.controller import Controller
 from coolctl.edge.onnx_policy import load_policy
 from coolctl.errors import EXIT_CHECK_FAILED, EXIT_OK, EXIT_USAGE, ModelError
 from coolctl.recording import Recording
-from coolctl.site import Site, load_site
-from coolctl.trace import Unpacker, columns, site_of
+from coolctl.site import Site
+from coolctl.trace import Unpacker, open_recording
 
 F64 = NDArray[np.float64]
 
@@ -64,17 +64,7 @@ def main(args: argparse.Namespace) -> int:
     if args.verify and what_if:
         print("--verify compares with the recording itself: not together with --model or --site", file=sys.stderr)
         return EXIT_USAGE
-    recording = Recording(args.recording)
-    original = site_of(recording.header, str(recording.segments[0]))
-    inputs = columns(original)[: Unpacker(original).decision_at]
-    if recording.columns[: len(inputs)] != inputs:
-        print(f"{recording.segments[0]}: recorded by another version ({recording.header.get('coolctl_version')}); "
-              "a tick's inputs are not those of this one", file=sys.stderr)  # fmt: skip
-        return EXIT_CHECK_FAILED
-    site = load_site(args.site) if args.site else original
-    if args.site and [p.id for p in site.table.points] != [p.id for p in original.table.points]:
-        print(f"{args.site}: its points are not those of the recording", file=sys.stderr)
-        return EXIT_USAGE
+    recording, original, site = open_recording(args.recording, args.site)
     policy = _policy(recording, args)
     result = _replay(recording, original, site, policy, args, what_if)
     _report(recording, result, args, what_if)

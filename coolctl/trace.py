@@ -11,8 +11,10 @@ from coolctl import __version__
 from coolctl.control.decision import Decision, row_columns
 from coolctl.control.mode import MODES
 from coolctl.control.tick import GatewayView
+from coolctl.errors import ForeignRecording, WrongSite
 from coolctl.points import Snapshot
-from coolctl.site import Site, parse_site
+from coolctl.recording import Recording
+from coolctl.site import Site, load_site, parse_site
 
 F64 = NDArray[np.float64]
 GATEWAY_COLUMNS = ("gateway:age_s", "gateway:confirmed", "gateway:hand", "gateway:overrun", "grant")
@@ -74,3 +76,21 @@ def site_of(head: dict[str, Any], where: str) -> Site:
     """The site that a recording was made with. Raises `ConfigError`."""
     texts = head["record_texts"]
     return parse_site(head["site_text"], where, lambda file, path, lines: (texts, []))
+
+
+def open_recording(path: str, site_path: str = "") -> tuple[Recording, Site, Site]:
+    """A recording, the site that it was made with, and the site to work with: that one, or the one at `site_path`.
+
+    Raises `ForeignRecording` where a tick's inputs are not this version's, `WrongSite` where the points differ.
+    """
+    recording = Recording(path)
+    where = str(recording.segments[0])
+    original = site_of(recording.header, where)
+    inputs = columns(original)[: Unpacker(original).decision_at]
+    if recording.columns[: len(inputs)] != inputs:
+        version = recording.header.get("coolctl_version")
+        raise ForeignRecording(f"{where}: recorded by another version ({version}); a tick's inputs are not those of this one")
+    site = load_site(site_path) if site_path else original
+    if [p.id for p in site.table.points] != [p.id for p in original.table.points]:
+        raise WrongSite(f"{site_path}: its points are not those of the recording")
+    return recording, original, site

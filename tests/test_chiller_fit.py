@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT
-from test_cli import OK, call
+from conftest import ROOT, SITE
+from test_cli import OK, USAGE, call
 
 from coolctl.control.tick import IN_PROCESS
 from coolctl.controller import Controller, RuleController
@@ -20,7 +20,7 @@ from coolctl.site import Site
 from coolctl.thermal.chiller import ChillerParams
 from coolctl.thermal.params import plant_params
 from coolctl.trace import columns, header, pack
-from coolctl.training.chiller_fit import fit_chiller, goodness, one_step_ahead, powers_w, with_figures
+from coolctl.training.chiller_fit import fit_chiller, goodness, powers_w, with_figures
 from sim_plant.load import Load
 from sim_plant.plant import SimPlant
 
@@ -77,6 +77,15 @@ def real_rows() -> tuple[np.ndarray, ...]:
     return load_w[good], out_c[good], column("cdw_in_c")[good], np.full(good.sum(), np.median(flow)), 1e3 * kw[good]
 
 
+def one_step_ahead(model_w: np.ndarray, seen_w: np.ndarray, tau_rows: float) -> np.ndarray:
+    """The model's power times a gain that follows the rows before each one, with a memory of `tau_rows`."""
+    log_gain, share, predicted = 0.0, 1.0 / tau_rows, np.empty_like(model_w)
+    for k, (model, seen) in enumerate(zip(model_w.tolist(), seen_w.tolist(), strict=True)):
+        predicted[k] = model * np.exp(log_gain)
+        log_gain += share * (np.log(seen / model) - log_gain)
+    return predicted
+
+
 @pytest.mark.skipif(not REAL.exists(), reason="the shared telemetry is not beside the project")
 def test_a_real_chiller_is_foretold(site: Site) -> None:
     """Frozen after the first 70 %: CV(RMSE) at most 7.5 %, NMBE 3 %; with a gain that follows, a step ahead: 4 %."""
@@ -110,3 +119,15 @@ def test_calibrate_reads_a_recording_and_says_what_it_cannot_tell(two_halls: Sit
     assert found["chiller"]["told"] and found["chiller"]["held_out_cv_rmse"] < 0.05
     told = {g["name"]: g["told"] for g in found["gains"]}
     assert told["crah_fan"] and told["chiller_eir"]
+
+
+def test_calibrate_refuses_a_site_with_other_points(two_halls: Site, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+    recorder = Recorder(tmp_path, two_halls.name, columns(two_halls), header(two_halls, "", "", "monitor"))
+    controller = Controller(two_halls, None, "monitor")
+    snap = controller.store.snapshot(0.0)
+    recorder.append(pack(snap, IN_PROCESS, "", controller.tick_snapshot(snap)))
+    recorder.close()
+    assert call("calibrate", tmp_path, "--site", SITE) == USAGE
+    assert "its points are not those of the recording" in capsys.readouterr().err
+    assert call("calibrate", tmp_path) == OK
+    assert "not told" in capsys.readouterr().out

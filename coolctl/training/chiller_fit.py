@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from coolctl.errors import CoolctlError
 from coolctl.thermal import chiller
 from coolctl.thermal.chiller import ChillerParams
 
@@ -47,8 +48,14 @@ def with_figures(p: ChillerParams, log_scale: float, exponent: float, bend: floa
 
 
 def fit_chiller(load_w: F64, chwst_c: F64, cwst_c: F64, flow_kgs: F64, power_w: F64, p: ChillerParams) -> Fit:
-    """Fit one machine to rows of its steady operation. Raises `ValueError` for fewer than `ROWS_MIN` usable rows."""
-    from scipy.optimize import least_squares
+    """Fit one machine to rows of its steady operation.
+
+    Raises `ValueError` for fewer than `ROWS_MIN` usable rows, `CoolctlError` without scipy.
+    """
+    try:
+        from scipy.optimize import least_squares
+    except ImportError as missing:
+        raise CoolctlError("fitting a chiller needs scipy: pip install 'coolctl[train]'") from missing
 
     good = np.isfinite(load_w + chwst_c + cwst_c + flow_kgs + power_w) & (load_w > 0.0) & (power_w > 0.0) & (flow_kgs > 0.0)
     if good.sum() < ROWS_MIN:
@@ -71,12 +78,3 @@ def goodness(model_w: F64, seen_w: F64) -> tuple[float, float]:
     """CV(RMSE) and NMBE [ratio] of a model against measurement (ASHRAE Guideline 14)."""
     mean = float(seen_w.mean())
     return float(np.sqrt(np.mean((model_w - seen_w) ** 2)) / mean), float(np.mean(model_w - seen_w) / mean)
-
-
-def one_step_ahead(model_w: F64, seen_w: F64, tau_rows: float) -> F64:
-    """The model's power times a gain that follows the rows before each one, with a memory of `tau_rows`."""
-    log_gain, share, predicted = 0.0, 1.0 / tau_rows, np.empty_like(model_w)
-    for k, (model, seen) in enumerate(zip(model_w.tolist(), seen_w.tolist(), strict=True)):
-        predicted[k] = model * np.exp(log_gain)
-        log_gain += share * (np.log(seen / model) - log_gain)
-    return predicted
