@@ -132,3 +132,10 @@ def test_fixed_rules_hold_their_setpoints(site: Site) -> None:
         assert run.hottest_c < 27.0
         if name in ("b0", "b1nw"):
             assert not any(run.counts("economizer_on_sp"))
+
+
+def test_b2_stops_its_chillers_together_and_does_not_let_them_cycle(site: Site) -> None:
+    """A cold night at high load: one chiller could not pass the water, and both would idle behind the plates."""
+    run = Run(site, "b2", "02-15T00", 0.85).run(4 * 3600)
+    assert run.set[-1]["chillers_on_sp"] == 0.0 and run.set[-1]["economizer_on_sp"] == 1.0
+    assert run.plant.truth.chiller_starts <= 8.0 and run.hottest_c <= 26.0

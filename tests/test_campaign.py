@@ -118,3 +118,10 @@ def test_a_plant_too_weak_for_its_load_is_said_so(edited_site, capsys: pytest.Ca
     assert "warning: the plant does not carry this load" in said and "kWh" in said
     assert cli.main(["evaluate", "--site", str(SITE), "--hours", "0:1", "--step", "10", "--controllers", "b1,b2"]) == 0
     assert "warning" not in capsys.readouterr().out
+
+
+def test_a_site_stands_in_the_air_of_its_weather() -> None:
+    here, there = (cli_evaluate._site(str(SITE), None, weather) for weather in ("", "CHN_Lanzhou"))
+    assert there.pressure_pa == pytest.approx(84.8e3, rel=0.01) and here.pressure_pa > there.pressure_pa + 2e3
+    assert len({here.config_hash, there.config_hash, here.at_limit(25.0).config_hash}) == 3
+    assert here.at_limit(25.0).file.limits.rack_inlet_limit_c == 25.0

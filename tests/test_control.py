@@ -10,6 +10,7 @@ import pytest
 from coolctl.control import mode as modes
 from coolctl.control.feedforward import AirflowDemand
 from coolctl.control.mode import MODES, POLICY_MODES, Evidence, ModeMachine
+from coolctl.control.planner import Plan
 from coolctl.control.rolling import RollingMin
 from coolctl.control.shield import Shield
 from coolctl.control.tick import Tick
@@ -131,6 +132,33 @@ def test_airflow_demand_grows_while_the_aisle_has_lost_its_pressure(site: Site) 
     assert most == pytest.approx(2.0 * calm)
     released = [demand.step(w, sat, inlet, np.array([2.0]), 1.0)[0] for _ in range(3600)][-1]
     assert released == pytest.approx(calm)
+
+
+def test_airflow_demand_rests_between_too_little_and_enough_pressure(site: Site) -> None:
+    """A hall whose fans deliver less than the model says settles once; it must not hunt for the edge."""
+    demand = AirflowDemand(Tick(site, None, "fallback").halls)
+    w, sat, inlet = np.array([20.0, 15.0, site.pressure_pa, 4e5]), np.array([22.0]), np.array([22.5])
+    raised = [demand.step(w, sat, inlet, np.array([-8.0]), 1.0)[0] for _ in range(10)][-1]
+    held = [demand.step(w, sat, inlet, np.array([0.5]), 1.0)[0] for _ in range(3600)]
+    assert held[60:] == pytest.approx([held[60]] * len(held[60:])) and held[-1] >= raised
+
+
+@pytest.mark.parametrize("noise", [0.002, 0.05])
+def test_fans_rest_through_noise_and_never_fall_short(site: Site, policy, noise: float) -> None:  # type: ignore[no-untyped-def]
+    """Half a percent over what is needed is not worth a move; a real change is followed at once."""
+    tick, rng = Tick(site, policy, "auto"), np.random.default_rng(1)
+    plan = tick._planner
+    u, count = np.full(9, 0.6), 0
+    u[U_HALL] = 22.0
+    plan.plan = Plan(u, np.array([14.0, 22.0, 0.8, 22.0, 1.05]), 2.0, 0.0, 1.0, 1.0, 1.0, "test", 0)
+    tick.shield.last = u.copy()
+    for _ in range(400):
+        demand = np.array([0.5 * (1.0 + rng.uniform(-noise, noise))])
+        wish, _ = tick._wish("auto", plan.plan, u, demand)
+        assert 1.05 * demand[0] - 1e-12 <= wish[U_HALL + 1] <= 1.005 * 1.05 * demand[0] + 1e-12
+        count += wish[U_HALL + 1] != tick.shield.last[U_HALL + 1]
+        tick.shield.last = wish
+    assert (count < 20) == (noise < 0.01), count
 
 
 def snapshots(site: Site, rng: np.random.Generator, count: int):  # type: ignore[no-untyped-def]

@@ -10,9 +10,10 @@ import pytest
 from conftest import ROOT
 
 from coolctl.errors import ConfigError
+from coolctl.points import U_CHILLERS, U_CHWST
 from coolctl.site import Site
 from sim_plant import faults
-from sim_plant.bms import LeaseReceiver
+from sim_plant.bms import Bms, LeaseReceiver, PlantView
 from sim_plant.equipment import tower
 from sim_plant.load import constant, load_load, synthetic
 from sim_plant.params import plant_record
@@ -299,3 +300,15 @@ def test_weather_that_cannot_be_is_refused_with_its_line(tmp_path: Path, change,
 
 def test_weather_of_some_days_says_that_it_repeats(tmp_path: Path) -> None:
     assert from_csv(year_csv(tmp_path / "week.csv", days=7)).name == "week (168 h, repeated)"
+
+
+def test_bms_gives_back_the_machine_that_it_added(site: Site) -> None:
+    """Under a lease that leaves the water warm it adds one; once the water has held for as long, it takes it away."""
+    bms, view = Bms(site), PlantView(0.0, 18.0, 24.0, 0.6, 1.0, 3.0, 15.0, np.array([0.6]), False)
+    leased = bms.u.copy()
+    leased[U_CHWST], leased[U_CHILLERS] = 12.0, 1.0
+    counts = [bms.step(leased, view._replace(t_s=float(k)), 1.0)[U_CHILLERS] for k in range(1000)]
+    assert counts[0] == 1.0 and counts[-1] == 2.0
+    cold = view._replace(chwst_c=12.2)
+    counts = [bms.step(leased, cold._replace(t_s=1000.0 + k), 1.0)[U_CHILLERS] for k in range(1000)]
+    assert counts[800] == 2.0 and counts[-1] == 1.0
