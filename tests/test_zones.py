@@ -12,11 +12,12 @@ from test_budget import with_halls
 from coolctl.control.estimate import Estimate
 from coolctl.control.zones import Finding, Zones
 from coolctl.controller import Controller, RuleController
+from coolctl.points import U_HALL
 from coolctl.savings.evaluate import run
 from coolctl.site import Site, load_site
 from coolctl.thermal.params import hall_array, plant_params
 from sim_plant import faults, params
-from sim_plant.load import synthetic
+from sim_plant.load import constant, synthetic
 from sim_plant.plant import SimPlant
 from sim_plant.weather import from_statistics
 
@@ -60,6 +61,29 @@ def test_the_odd_hall_is_named(many: Site, policy: object, kind: str) -> None:
     if kind == "weak_coil":
         truth = plant._rows[odd, params.H_UA] / hall_nominal(many, odd)
         assert suspect.size == pytest.approx(truth, abs=0.12)
+
+
+def test_each_hall_answers_for_its_own_racks(many: Site, policy: object) -> None:
+    """Racks of one hall stand 2 K warmer than the model thinks: that hall gets colder air, the others keep theirs."""
+    air = {}
+    for hot in (False, True):
+        plant = SimPlant(many, from_statistics("CHN_Guiyang").starting("07-15T10"), constant(0.6), coarse=True)
+        if hot:
+            plant.faults.add(faults.parse("wrong:hall2.rack01.rack_inlet:2@0-1e9"))
+        controller = Controller(many, policy)  # type: ignore[arg-type]
+        seen: list[np.ndarray] = []
+        run(
+            many,
+            plant,
+            controller,
+            1.5,
+            1,
+            STEP_S,
+            observe=lambda d, now_s, seen=seen: seen.append(d.u[U_HALL::2]) if now_s > 4500.0 else None,
+        )
+        air[hot] = np.mean(seen, axis=0)
+    lowered_k = air[False] - air[True]
+    assert lowered_k[1] > 1.0 and np.abs(np.delete(lowered_k, 1)).max() < 0.5, lowered_k
 
 
 def hall_nominal(site: Site, hall: int) -> float:
