@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import re
 import subprocess
 import sys
 import time
@@ -22,21 +21,11 @@ from coolctl.site import Site, load_site
 from coolctl.warmup import warm_up
 from sim_plant.load import synthetic
 from sim_plant.plant import SimPlant
+from tools.odd_hall import with_halls
 
 ROOT = SITE.parent.parent.parent
 TOPIC = "coolctl/v1/hall1mw/tel"
 BATCH_POINTS = 500
-
-
-def with_halls(text: str, halls: int, racks: int) -> str:
-    """The default site with its hall cut into `halls` equal ones of `racks` racks each."""
-    begin, end = text.index("[[halls]]"), text.index("[chillers]")
-    hall = text[begin:end].replace("racks = 32", f"racks = {racks}").replace("crahs = 10", "crahs = 2")
-    hall = hall.replace("= 1e6", f"= {1e6 / halls:g}").replace("= 15e3", f"= {15e3 / halls:g}")
-    text = text[:begin] + "".join(hall.replace('"hall1"', f'"hall{k + 1}"') for k in range(halls)) + text[end:]
-    head, *rows = re.split(r"(?=\[\[points\]\])", text)
-    each = [[row.replace("hall1", f"hall{k + 1}") for k in range(halls)] if '"hall1' in row else [row] for row in rows]
-    return head + "\n".join(row for group in each for row in group)
 
 
 def whole_ticks(site: Site, policy, count: int) -> np.ndarray:  # type: ignore[no-untyped-def, type-arg]

@@ -7,7 +7,6 @@ import math
 import numpy as np
 import pytest
 from conftest import SITE
-from test_budget import with_halls
 
 from coolctl.control.estimate import Estimate
 from coolctl.control.zones import Finding, Zones
@@ -20,6 +19,7 @@ from sim_plant import faults, params
 from sim_plant.load import constant, synthetic
 from sim_plant.plant import SimPlant
 from sim_plant.weather import from_statistics
+from tools.odd_hall import with_halls
 
 HALLS, STEP_S = 6, 5.0
 
