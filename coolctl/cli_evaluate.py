@@ -23,7 +23,7 @@ from coolctl.savings.evaluate import Auditor, Ledger, run
 from coolctl.savings.ledger import Account
 from coolctl.savings.profile import Profile
 from coolctl.savings.table import render
-from coolctl.site import Site, load_site
+from coolctl.site import Site, load_grid, load_site
 
 CONTROLLERS = (*BASELINES, "b3", "ai", "oracle")
 SAT_OVER_MIN_K = 2.0  # a limit nearer to the coldest supply air leaves nothing to control
@@ -44,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--load-mean", type=ratio, default=0.0, metavar="R", help="bring the load to this mean, shape kept")
     parser.add_argument("--load-row", type=positive, default=300.0, metavar="S", help="grid of a load file without times")
     parser.add_argument("--limit", type=positive, metavar="C", help="rack inlet limit [°C] (default: the site's)")
+    parser.add_argument("--grid", default="", metavar="FILE", help="tariff, carbon and objective instead of the site's")
     parser.add_argument("--controllers", default=",".join(DEFAULT), help=f"of {', '.join(CONTROLLERS)}")
     span = parser.add_mutually_exclusive_group()
     span.add_argument("--hours", type=hours, default=(0.0, 24.0), metavar="A:B", help="plant hours after --start (default 0:24)")
@@ -71,7 +72,7 @@ def main(args: argparse.Namespace) -> int:
     if args.plants < 1 or args.season_days < 0 or args.jobs < 1 or args.step > 60.0:
         print("--plants and --jobs are 1 or more, --season-days 0 or more, --step at most 60", file=sys.stderr)
         return EXIT_USAGE
-    site = _site(str(args.site), args.limit, args.weather)
+    site = _site(str(args.site), args.limit, args.weather, args.grid)
     if args.limit and not SAT_OVER_MIN_K + site.file.limits.sat_sp_min_c <= args.limit < site.file.limits.rack_inlet_alarm_c:
         print(f"--limit {args.limit:g} leaves no room between the coldest supply air and the alarm", file=sys.stderr)
         return EXIT_USAGE
@@ -193,19 +194,21 @@ def _policy(name: str) -> OnnxPolicy:
 
 
 @functools.lru_cache
-def _site(path: str, limit_c: float | None, weather: str) -> Site:
+def _site(path: str, limit_c: float | None, weather: str, grid: str = "") -> Site:
     """The site, moved to where the weather was measured: thin air is part of a climate."""
     from sim_plant.weather import load_weather
 
     site = load_site(path)
     if limit_c:
         site = site.at_limit(limit_c)
+    if grid:
+        site = site.in_grid(load_grid(grid), Path(grid).name)
     return site.at_pressure(round(load_weather(weather).pressure_mean_pa, 1)) if weather else site
 
 
 def run_one(args: argparse.Namespace, r: Run) -> tuple[Account, Profile | None]:
     """One run, in whatever process; its profile where pictures are asked for."""
-    site = _site(str(args.site), args.limit, args.weather)
+    site = _site(str(args.site), args.limit, args.weather, args.grid)
     plant = make_plant(site, args, r.begin_h, start=r.start, plant=r.plant)
     controller = _controller(site, plant, args, r)
     profile = Profile(site) if args.plots and r.tuning is None else None

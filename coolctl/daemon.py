@@ -25,6 +25,7 @@ from coolctl.errors import ModelError
 from coolctl.metrics_view import ViewMaker
 from coolctl.paths import state_folder
 from coolctl.site import Site, load_site
+from coolctl.tariff import PriceClock
 from coolctl.trace import columns, header, pack
 from coolctl.warmup import warm_up
 
@@ -78,6 +79,7 @@ class Daemon:
         if self.metrics is not None and self.metrics.error:
             print(f"no metrics: {self.metrics.error}", file=sys.stderr)
         self._views = ViewMaker(site)
+        self._prices = PriceClock(site)
         self.ticks = self.overruns = self.deadline_misses = 0
         self._last_s = -1e18
         self._stopping = False
@@ -130,6 +132,7 @@ class Daemon:
     def _tick(self, now_s: float, due_s: float) -> None:
         started_s = time.monotonic()
         late_s = started_s - due_s
+        self.link.store.put(self._prices.samples(time.time()), now_s)
         snap, gateway, command = self.link.collect(now_s, self.overruns >= OVERRUNS_MAX)
         grant = self.grants.take(command, time.time())
         if grant:

@@ -12,6 +12,7 @@ from coolctl.jit import kernel
 CP_AIR_JKGK = 1006.0
 CP_VAPOUR_JKGK = 1860.0
 LATENT_JKG = 2.501e6
+SATURATION_BISECTIONS = 24  # 100 K / 2^24
 CP_WATER_JKGK = 4186.0
 R_AIR_JKGK = 287.055
 PRESSURE_SEA_PA = 101325.0
@@ -72,6 +73,30 @@ def saturation_enthalpy_jkg(t_c: float, pressure_pa: float) -> float:
 
 
 @kernel
+def saturated_at_c(h_jkg: float, pressure_pa: float) -> float:
+    """Temperature [°C] at which saturated air has the enthalpy `h_jkg` [J/kg], between -20 and 80 °C.
+
+    >>> round(saturated_at_c(saturation_enthalpy_jkg(25.0, 90e3), 90e3), 3)
+    25.0
+    """
+    lo, hi = -20.0, 80.0
+    for _ in range(SATURATION_BISECTIONS):
+        mid = 0.5 * (lo + hi)
+        if saturation_enthalpy_jkg(mid, pressure_pa) < h_jkg:
+            lo = mid
+        else:
+            hi = mid
+    return 0.5 * (lo + hi)
+
+
+@kernel
+def humidity_from_wet_bulb_kgkg(t_c: float, wb_c: float, pressure_pa: float) -> float:
+    """Humidity ratio [kg/kg] from dry and wet bulb [°C] (ASHRAE Fundamentals ch. 1, eq. 33)."""
+    ws = saturation_humidity_ratio_kgkg(wb_c, pressure_pa)
+    return ((LATENT_JKG - 2326.0 * wb_c) * ws - CP_AIR_JKGK * (t_c - wb_c)) / (LATENT_JKG + 1860.0 * t_c - 4186.0 * wb_c)
+
+
+@kernel
 def wet_bulb_c(t_c: float, rh_ratio: float, pressure_pa: float) -> float:
     """Thermodynamic wet bulb [°C] by bisection on enthalpy balance (ASHRAE Fundamentals ch. 1, eq. 33).
 
@@ -103,9 +128,7 @@ def dew_point_c(t_c: float, rh_ratio: float) -> float:
 @kernel
 def dew_point_from_wet_bulb_c(t_c: float, wb_c: float, pressure_pa: float) -> float:
     """Dew point [°C] from dry bulb and wet bulb [°C] (inverse of the wet-bulb balance)."""
-    ws = saturation_humidity_ratio_kgkg(wb_c, pressure_pa)
-    w = ((LATENT_JKG - 2326.0 * wb_c) * ws - CP_AIR_JKGK * (t_c - wb_c)) / (LATENT_JKG + 1860.0 * t_c - 4186.0 * wb_c)
-    w = max(w, 1e-5)
+    w = max(humidity_from_wet_bulb_kgkg(t_c, wb_c, pressure_pa), 1e-5)
     return dew_point_from_vapour_c(pressure_pa * w / (0.62198 + w))
 
 

@@ -29,10 +29,12 @@ from coolctl.errors import ConfigError, Fault, nearest
 from coolctl.paths import shared_folder
 from coolctl.points import PointTable, u_names
 from coolctl.psychro import pressure_at_altitude_pa
-from coolctl.site_checks import check_site, record_references
+from coolctl.schema_base import Table
+from coolctl.site_checks import check_site, grid_faults, record_references
 from coolctl.site_nominal import check_record
 from coolctl.site_points import build_points, u_point_index
-from coolctl.site_schema import SiteFile
+from coolctl.site_schema import GridFile, SiteFile
+from coolctl.tariff import PRICE_ROLES, price_points
 from coolctl.toml_lines import Lines, key_lines, line_of
 from coolctl.toml_model import parse_model, parse_toml
 
@@ -80,6 +82,16 @@ class Site:
         """The same site in air of another pressure [Pa], for comparisons under another place's weather."""
         return replace(self, pressure_pa=pressure_pa, config_hash=self._altered(f"pressure {pressure_pa!r}"))
 
+    def in_grid(self, grid: GridFile, name: str) -> Site:
+        """The same site with another tariff, carbon factor or objective, for comparisons; `name` goes into its hash."""
+        tables = {key: value for key, value in grid if isinstance(value, Table)}
+        file = self.file.model_copy(update=tables)
+        rows = {row.role for row in file.points}
+        own = [p for p in self.table.points if p.role not in PRICE_ROLES or p.role in rows]
+        topic = file.telemetry.topic.replace("{site}", self.name)
+        table = PointTable([*own, *price_points(file.tariff, topic, rows)])
+        return replace(self, file=file, table=table, config_hash=self._altered(f"grid {name} {grid.model_dump_json()}"))
+
     def _altered(self, how: str) -> str:
         return hashlib.sha256(f"{self.config_hash} {how}".encode()).hexdigest()
 
@@ -89,6 +101,17 @@ def load_site(path: str | Path) -> Site:
     path = Path(path)
     text = read_text(path)
     return parse_site(text, str(path), _read_records, lambda name: str(_find_record(name, path) or f"{name}.toml"))
+
+
+def load_grid(path: str | Path) -> GridFile:
+    """Read a grid file, see `config/grids`. Raises `ConfigError` carrying every fault found."""
+    text = read_text(Path(path))
+    grid, lines, faults = parse_model(text, str(path), GridFile)
+    if grid is not None:
+        faults += [Fault(str(path), line_of(lines, key), ".".join(map(str, key)), text) for key, text in grid_faults(grid)]
+    if grid is None or faults:
+        raise ConfigError(faults)
+    return grid
 
 
 def parse_site(text: str, path: str, read_records: RecordReader, place: Callable[[str], str] = "{}.toml".format) -> Site:

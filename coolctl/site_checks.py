@@ -12,7 +12,7 @@ from coolctl.errors import Fault, nearest
 from coolctl.points import HALL_SETPOINTS, PLANT_SETPOINTS, ROLES, Point
 from coolctl.site_nominal import check_nominal
 from coolctl.site_points import topic_fault
-from coolctl.site_schema import RULE_ALIASES, Rule, SiteFile
+from coolctl.site_schema import RULE_ALIASES, GridFile, Rule, SiteFile
 from coolctl.toml_lines import Lines, Path, line_of
 
 SETPOINTS = (*PLANT_SETPOINTS, *HALL_SETPOINTS)
@@ -192,4 +192,18 @@ def _wiring(d: Draft) -> Findings:
         yield ("site", "timezone"), f"unknown time zone {f.site.timezone!r}{nearest(f.site.timezone, known)}"
 
 
-CHECKS = (_limits, _enforced, _records, _accepts, _rules, _measured, _halls, _wiring)
+def grid_faults(tables: SiteFile | GridFile) -> Findings:
+    """What is wrong with tariff and objective, of a site or of a grid file."""
+    for i, band in enumerate(tables.tariff.bands if tables.tariff else []):
+        if not band.from_h < band.to_h:
+            yield ("tariff", "bands", i, "to_h"), f"{band.to_h:g} is not after from_h = {band.from_h:g}; split a band at midnight"
+    o = tables.objective
+    if o is not None and not o.energy_weight + o.price_weight + o.carbon_weight > 0.0:
+        yield ("objective", "energy_weight"), "energy, price and carbon all weigh nothing: cooling would be without limit"
+
+
+def _grid(d: Draft) -> Findings:
+    yield from grid_faults(d.file)
+
+
+CHECKS = (_limits, _enforced, _records, _accepts, _rules, _measured, _halls, _wiring, _grid)

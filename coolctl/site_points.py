@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from coolctl.errors import Fault, nearest
 from coolctl.points import HALL_SETPOINTS, PLANT_SETPOINTS, ROLES, Point, PointTable
 from coolctl.site_schema import PointTableRow, SiteFile
+from coolctl.tariff import price_points
 from coolctl.toml_lines import Lines, line_of
 from coolctl.units import UNITS
 
@@ -123,7 +124,9 @@ def build_points(file: SiteFile, path: str, lines: Lines) -> tuple[list[Point], 
     for i, key, message in _clashes(placed, file.site.name):
         found.setdefault((i, key), message)
     faults_at = [Fault(path, line_of(lines, ("points", i, key)), f"points.{i}.{key}", found[i, key]) for i, key in sorted(found)]
-    return [point for _, point in placed], faults_at
+    taken = {row.role for row in file.points}
+    topic = file.telemetry.topic.replace("{site}", file.site.name)
+    return [point for _, point in placed] + price_points(file.tariff, topic, taken), faults_at
 
 
 def _clashes(placed: list[tuple[int, Point]], site_name: str) -> Iterator[tuple[int, str, str]]:

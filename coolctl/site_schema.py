@@ -59,6 +59,8 @@ class TowersTable(Table):
     record: Name
     cwst_min_c: Celsius = 6.0
     """Coldest water the basin may reach."""
+    concentration_cycles: Annotated[float, Field(ge=1.5, le=20)] = 4.0
+    """How often the basin's water is concentrated before it is blown down."""
 
 
 class PumpsTable(Table):
@@ -272,15 +274,52 @@ class PointTableRow(Table):
     """See `low`."""
 
 
+class BandTable(Table):
+    """Hours of the day, in local time, with a price of their own. The first that fits counts."""
+
+    from_h: Annotated[float, Field(ge=0, lt=24)]
+    to_h: Annotated[float, Field(gt=0, le=24)]
+    price_per_kwh: Annotated[float, Field(ge=-5, le=100)]
+    months: list[Annotated[int, Field(ge=1, le=12)]] = list(range(1, 13))
+
+
 class TariffTable(Table):
     currency: str = "CNY"
     price_per_kwh: NonNegative = 0.6
+    """Outside of all bands."""
+    water_price_per_m3: NonNegative = 0.0
+    bands: Annotated[list[BandTable], Field(max_length=200)] = []
+    source: str = ""
 
 
 class CarbonTable(Table):
     factor_kg_per_kwh: NonNegative = 0.5
-    """Of the grid; name its `source`."""
+    """Of the grid; name its `source`. A point `carbon_factor` takes precedence."""
     source: str = ""
+
+
+class ObjectiveTable(Table):
+    """What the optimiser minimises: the weighted sum of these. Default: energy alone."""
+
+    energy_weight: NonNegative = 1.0
+    """Worth of a kWh of electricity in itself."""
+    price_weight: NonNegative = 0.0
+    """Worth of a unit of money spent on electricity and water."""
+    carbon_weight: NonNegative = 0.0
+    """Worth of a kg of CO2 emitted."""
+    water_weight: NonNegative = 0.0
+    """Worth of a m³ of make-up water in itself."""
+    precool_max_k: Annotated[float, Field(ge=0, le=8)] = 0.0
+    """How far chilled water may be cooled ahead of a dearer hour; 0 = not at all."""
+
+
+class GridFile(Table):
+    """A place's electricity beside any site: tables that take the place of the site file's own."""
+
+    format_version: Literal[1]
+    tariff: TariffTable | None = None
+    carbon: CarbonTable | None = None
+    objective: ObjectiveTable | None = None
 
 
 class MetricsTable(Table):
@@ -324,6 +363,7 @@ class SiteFile(Table):
     points: Annotated[list[PointTableRow], Field(min_length=1)]
     tariff: TariffTable = TariffTable()
     carbon: CarbonTable = CarbonTable()
+    objective: ObjectiveTable = ObjectiveTable()
     metrics: MetricsTable = MetricsTable()
     web: WebTable = WebTable()
     recorder: RecorderTable = RecorderTable()

@@ -26,6 +26,8 @@ UNITS: dict[str, Unit] = {
     "inWC": Unit("pa", 249.08891),
     "ratio": Unit("ratio", 1.0), "percent": Unit("ratio", 0.01), "%": Unit("ratio", 0.01),
     "count": Unit("count", 1.0), "bool": Unit("flag", 1.0), "s": Unit("s", 1.0), "min": Unit("s", 60.0),
+    "1/kWh": Unit("per_kwh", 1.0), "1/MWh": Unit("per_kwh", 1e-3), "kg/kWh": Unit("kg_per_kwh", 1.0),
+    "g/kWh": Unit("kg_per_kwh", 1e-3),
 }  # fmt: skip
 """Water flows on volume units use 1 kg/L: the error below 40 °C is < 0.8 %, inside a flow meter's own."""
 

@@ -61,7 +61,7 @@ def plant_record(site: Site) -> PlantRecord:
     )  # fmt: skip
     tower = Tower(
         float(t.air_flow_nom_kgs), float(t.fan_power_nom_w), float(t.ntu_coefficient), float(t.ntu_exponent),
-        float(t.speed_min_ratio),
+        float(t.speed_min_ratio), float(f.towers.concentration_cycles),
     )  # fmt: skip
     e = site.economizer
     water = sum(h.crahs * r.coil_water_flow_nom_kgs for h, r in zip(f.halls, site.crahs, strict=True))

@@ -201,7 +201,8 @@ def condenser_step(
     leaving_c = tw.leaving_c(s[S_CWRT], cw_kgs / cells, s[S_TOWER], oawb_c, pressure_pa, p.tower)
     out[P_REJECTED] = cw_kgs * CP_WATER * (s[S_CWRT] - leaving_c)
     out[P_TOWER] = cells * tw.fan_power_w(s[S_TOWER], oadb_c, pressure_pa, p.tower) * tower_ok
-    out[P_WATER] = tw.water_use_kgs(out[P_REJECTED])
+    each_w = max(out[P_REJECTED], 0.0) / cells
+    out[P_WATER] = cells * tw.makeup_kgs(each_w, s[S_TOWER], oadb_c, oawb_c, pressure_pa, p.tower)
     s[S_BASIN] = mix(s[S_BASIN], leaving_c, cw_kgs, p.basin_kg, dt_s)
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from coolctl.points import ROLES, U_HALL, Point
 from coolctl.psychro import dew_point_from_vapour_c, humidity_ratio_kgkg, saturation_humidity_ratio_kgkg
 from coolctl.site import Site
+from coolctl.tariff import price_per_kwh
 from sim_plant import params, physics, room
 from sim_plant.bms import Bms, PlantView
 from sim_plant.equipment import chiller as ch
@@ -65,6 +66,8 @@ class Truth(NamedTuple):
     oawb_c: float
     oadb_c: float
     stored_j: float
+    energy_price: float  # of a kWh
+    carbon_factor: float  # kg of CO2 a kWh
 
 
 class SimPlant:
@@ -199,7 +202,12 @@ class SimPlant:
             float(out[physics.P_VALVE_TRAVEL]), float(out[physics.P_FAN_TRAVEL]), self.bms.local,
             float(out[physics.P_HX] + out[physics.P_CHILLER_HEAT]), float(out[physics.P_REJECTED]),
             float(self._weather_now[1]), float(self._weather_now[0]), self._stored_j(),
+            self.energy_price(), self.site.file.carbon.factor_kg_per_kwh,
         )  # fmt: skip
+
+    def energy_price(self, ahead_s: float = 0.0) -> float:
+        """Price of a kilowatt-hour by the site's tariff `ahead_s` [s] from now."""
+        return price_per_kwh(self.site.file.tariff, *self.weather.calendar(max(self.t_s, 0.0) + ahead_s))
 
     def _stored_j(self) -> float:
         """Heat in the loop, the halls and their structure, from 0 °C [J]: a run that ends warmer has not paid for it yet."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from coolctl.points import ROLES
 from coolctl.site import Site
+from coolctl.tariff import LEAD_S
 from coolctl.units import UNITS
 from sim_plant import physics, room
 
@@ -91,6 +92,8 @@ class Sensors:
             "chiller_power": out[physics.P_CHILLER], "tower_power": out[physics.P_TOWER],
             "chw_pump_power": out[physics.P_CHW_PUMP], "cw_pump_power": out[physics.P_CW_PUMP],
             "bms_remote": float(not plant.bms.local), "hand": 0.0,
+            "energy_price": plant.energy_price(), "energy_price_ahead": plant.energy_price(LEAD_S),
+            "carbon_factor": plant.site.file.carbon.factor_kg_per_kwh,
         }  # fmt: skip
 
     def add_noise(self, values: F64, rng: np.random.Generator) -> None:

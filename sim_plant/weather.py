@@ -74,6 +74,12 @@ class Weather:
         wb = (1.0 - f) * self.oawb_c[i] + f * self.oawb_c[j]
         return float(db), float(min(wb, db)), float(self.pressure_pa[i])
 
+    def calendar(self, t_s: float) -> tuple[int, float]:
+        """Month (1 … 12) and hour of the day (0 … 24, local standard time) at `t_s` [s] after the start."""
+        hour = (self.start_hour + t_s / 3600.0) % HOURS
+        month = int(np.searchsorted(np.cumsum(MONTH_DAYS), hour // 24.0, side="right")) + 1
+        return month, hour % 24.0
+
 
 def stations() -> list[str]:
     """Names of the shipped stations."""

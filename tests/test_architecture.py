@@ -19,7 +19,7 @@ FILE_LINES_MAX, FUNCTION_LINES_MAX = 400, 60
 FLOORS = (
     ("jit", "errors", "strict_json", "toml_lines", "schema_base", "invariants", "paths", "cli_args"),
     ("num", "units", "psychro", "recording", "lease", "toml_model", "equipment_schema", "site_schema"),
-    ("points", "dialects", "site_points", "site_nominal", "site_checks", "site"),
+    ("points", "dialects", "tariff", "site_points", "site_nominal", "site_checks", "site"),
     ("thermal",),
     ("control",),
     ("edge", "training", "savings", "gateway", "decision_json", "trace", "controller", "audit", "daemon_state"),

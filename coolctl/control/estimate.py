@@ -26,6 +26,7 @@ POWER_HOLD_S = 30.0
 LATEST_ROLES = (
     "chwst", "chwrt", "chw_flow", "chw_dp", "cwst", "cwrt", "cw_flow", "tower_speed", "tower_cells_on",
     "chillers_on", "chillers_available", "economizer_on", "hand", "bms_remote",
+    "energy_price", "energy_price_ahead", "carbon_factor",
 )  # fmt: skip
 POWER_ROLES = ("chiller_power", "tower_power", "chw_pump_power", "cw_pump_power", "crah_fan_power")
 

@@ -1,4 +1,5 @@
-"""What the optimiser minimises: electric power of cooling plus a price for every limit that would be crossed.
+"""What the optimiser minimises: electric power of cooling, what make-up water is worth beside it, and a price for every
+limit that would be crossed.
 
 Decision variables are few, because some setpoints follow from the others: the lowest pump pressure that keeps the
 widest valve below its mark, as many tower cells as the water flow allows (fan power falls with the cube), and, while
@@ -28,6 +29,7 @@ from coolctl.thermal.plant import (
     O_COOLING,
     O_EVAPORATOR,
     O_INLET,
+    O_MAKEUP,
     O_PLR,
     O_UNMET,
     O_VALVE,
@@ -55,7 +57,8 @@ INFEASIBLE_W = 0.002 * PENALTY_W  # penalties up to this are the edge of a limit
 
 
 class Limits(NamedTuple):
-    """Limits of one optimisation, all floats. `inlet_bias_k` is measured minus modelled hottest inlet."""
+    """Limits of one optimisation and the worth of water in it, all floats. `inlet_bias_k` is measured minus modelled
+    hottest inlet; `makeup_wkgs` what a kilogram of make-up water a second is worth [W]."""
 
     inlet_c: float
     inlet_bias_k: float
@@ -69,14 +72,15 @@ class Limits(NamedTuple):
     dewpoint_c: float
     sat_over_dewpoint_k: float
     fan_speed_min: float
+    makeup_wkgs: float = 0.0
 
 
-def planning_limits(lim: LimitsTable, limit_c: float, inlet_bias_k: float, dewpoint_c: float) -> Limits:
+def planning_limits(lim: LimitsTable, limit_c: float, inlet_bias_k: float, dewpoint_c: float, makeup_wkgs: float = 0.0) -> Limits:
     """What a plan must keep where racks may reach `limit_c`: the site's limits, with a little in hand."""
     return Limits(
         limit_c - lim.rack_inlet_margin_k - PLAN_INLET_RESERVE_K, inlet_bias_k, lim.airflow_ratio_min,
         lim.chw_dp_sp_min_pa, lim.chw_dp_sp_max_pa, lim.cwst_sp_min_c, lim.cwst_sp_max_c, PLAN_PLR_MAX, EVAPORATOR_MAX,
-        dewpoint_c, lim.dewpoint_margin_k, lim.fan_speed_sp_min_ratio,
+        dewpoint_c, lim.dewpoint_margin_k, lim.fan_speed_sp_min_ratio, makeup_wkgs,
     )  # fmt: skip
 
 
@@ -147,10 +151,16 @@ def penalty_w(u: F64, halls: F64, p: PlantParams, lim: Limits, out: F64) -> floa
 
 
 @kernel
+def weighted_w(lim: Limits, out: F64) -> float:
+    """Cooling power and what its make-up water is worth [W]."""
+    return out[O_COOLING] + lim.makeup_wkgs * out[O_MAKEUP]
+
+
+@kernel
 def cost_w(
     z: F64, chillers: float, economizer: float, held: F64, w: F64, halls: F64, p: PlantParams, lim: Limits, u: F64, out: F64
 ) -> float:
-    """Cooling power plus penalties [W] of the free variables; fills `u` and `out`. Infinite when not computable."""
+    """Weighted cooling power plus penalties [W] of the free variables; fills `u` and `out`. Infinite when not computable."""
     complete(z, chillers, economizer, held, w, halls, p, lim, u, out)
-    total = out[O_COOLING] + penalty_w(u, halls, p, lim, out)
+    total = weighted_w(lim, out) + penalty_w(u, halls, p, lim, out)
     return total if total == total else np.inf

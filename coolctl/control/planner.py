@@ -12,15 +12,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from coolctl.control.objective import INFEASIBLE_W, Limits, cost_w, penalty_w
+from coolctl.control.objective import INFEASIBLE_W, PLAN_PLR_MAX, Limits, cost_w, penalty_w, weighted_w
 from coolctl.control.plant_rules import PlantRules
+from coolctl.control.precool import precool_k
 from coolctl.control.prices import Box, Pricer, binding
 from coolctl.control.refine import AIRFLOW_MAX, JOINT_MOVES, descend, first_steps, free_variables
 from coolctl.points import U_CHILLERS, U_CHW_DP, U_CHWST, U_ECONOMIZER, U_HALL, u_size
 from coolctl.site_schema import LimitsTable
 from coolctl.thermal.dynamics import ride_through_s
 from coolctl.thermal.plant import (
-    O_COOLING,
     O_UNMET,
     OUTPUTS,
     W_HALL,
@@ -70,7 +70,10 @@ class Plan(NamedTuple):
 class Planner:
     """Holds the running optimisation; `step` does one slice and returns the newest complete plan, if any."""
 
-    def __init__(self, halls: F64, p: PlantParams, lim: LimitsTable, rules: PlantRules, period_s: float, required_s: float):
+    def __init__(
+        self, halls: F64, p: PlantParams, lim: LimitsTable, rules: PlantRules, period_s: float, required_s: float,
+        precool_max_k: float = 0.0,
+    ):  # fmt: skip
         self._halls, self._p, self._lim, self._period_s = halls, p, lim, period_s
         self._required_s, self._rules = required_s, rules
         self._hall_params = [HallParams(*row.tolist()) for row in halls]
@@ -89,6 +92,7 @@ class Planner:
         self.pricer = Pricer(len(self.lo))
         self.chwst_cap_c = lim.chwst_sp_max_c
         self.cap_name = "ride_through"
+        self._precool_max_k, self._precool_k, self._precool_from_c = precool_max_k, 0.0, np.nan
         self._queue: list[Proposal] = []
         self._found: list[tuple[float, Proposal]] = []
         self._started_s = -np.inf
@@ -119,10 +123,10 @@ class Planner:
 
     def step(
         self, w: F64, lim: Limits, policy: Proposal | None, baseline_u: F64, now_u: F64, available: float,
-        now_s: float, dt_s: float, peak_w: F64,
+        now_s: float, dt_s: float, peak_w: F64, ahead_ratio: float = 1.0,
     ) -> Plan | None:  # fmt: skip
         """One slice of work under conditions `w`; `now_u` is what is set and running now, `peak_w` the load of each
-        hall [W] that may be back at any moment."""
+        hall [W] that may be back at any moment, `ahead_ratio` the worth of energy soon over its worth now."""
         self._now_u = now_u
         z = np.empty(len(self.lo))
         free_variables(now_u, w, self._halls, z)
@@ -139,6 +143,7 @@ class Planner:
             self._load_w, self._wetbulb_c = float(w[W_HALL:].sum()), float(w[W_OAWB])
             self._found = []
             self._update_cap(w, peak_w)
+            self._precool(w, ahead_ratio)
             self._queue = self._candidates(policy, current, available)
             self._policy_cost_w = self._cost(policy, w, lim) if policy else np.nan
         elif not self._queue:
@@ -187,6 +192,8 @@ class Planner:
     def _upper(self) -> F64:
         hi = self.hi.copy()
         hi[0] = max(min(hi[0], self.chwst_cap_c), self.lo[0])
+        if self.plan and self._precool_k > 0.0:
+            hi[0] = max(min(hi[0], self._precool_from_c - self._precool_k), self.lo[0])
         return hi
 
     def _search(self, candidate: Proposal, w: F64, lim: Limits) -> bool:
@@ -223,6 +230,8 @@ class Planner:
             free_variables(baseline_u, w, self._halls, z)
             best = (baseline_cost, Proposal(z, baseline_u[U_CHILLERS], baseline_u[U_ECONOMIZER]))
             source = "rule baseline is cheaper in the model"
+        if self._precool_k > 0.0:
+            source += ", cooled ahead of a dearer hour"
         chosen = best[1]
         self._complete(chosen, w, lim)
         self.plan = Plan(
@@ -240,7 +249,7 @@ class Planner:
 
     def _baseline_cost(self, baseline_u: F64, w: F64, lim: Limits) -> float:
         evaluate_plant(baseline_u, w, self._halls, self._p, self._out)
-        total = float(self._out[O_COOLING] + penalty_w(baseline_u, self._halls, self._p, lim, self._out))
+        total = float(weighted_w(lim, self._out) + penalty_w(baseline_u, self._halls, self._p, lim, self._out))
         return total if total == total else np.inf
 
     def _update_cap(self, w: F64, peak_w: F64) -> None:
@@ -266,6 +275,17 @@ class Planner:
             mid = 0.5 * (lo + hi)
             lo, hi = (mid, hi) if holds(mid) else (lo, mid)
         return lo
+
+    def _precool(self, w: F64, ahead_ratio: float) -> None:
+        """How much colder the water should be ahead of a dearer hour; the depth is chosen once, from the plan before it."""
+        if not ahead_ratio > 1.0 or self.plan is None:
+            self._precool_k = 0.0
+        elif not self._precool_k > 0.0:
+            u, coldest_c = self.plan.u, float(self.lo[0])
+            self._precool_k = precool_k(
+                self._precool_max_k, coldest_c, PLAN_PLR_MAX, ahead_ratio, u, w, self._halls, self._p, self._out
+            )
+            self._precool_from_c = float(u[U_CHWST])
 
     def _rides(self, u: F64, w: F64, chwst_c: float) -> bool:
         limit_c = self._lim.rack_inlet_allowable_c

@@ -11,10 +11,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from coolctl.control.objective import INFEASIBLE_W, Z_CHWST, Z_CW_FLOW, Z_HALL, Limits, cost_w
+from coolctl.control.objective import INFEASIBLE_W, Z_CHWST, Z_CW_FLOW, Z_HALL, Limits, cost_w, weighted_w
 from coolctl.control.refine import descend, first_steps
 from coolctl.points import U_CHILLERS, U_CHW_DP, U_CHWST, U_CW_FLOW, U_CWST, U_HALL
-from coolctl.thermal.plant import O_AIRFLOW, O_COOLING, O_INLET, O_PLR, PlantParams
+from coolctl.thermal.plant import O_AIRFLOW, O_INLET, O_PLR, PlantParams
 
 F64 = NDArray[np.float64]
 
@@ -149,7 +149,7 @@ class Pricer:
         if self._k < 0:
             self._base_w, self._base_z = cost, self._z.copy()
             cost_w(self._z, chillers, economizer, held, w, halls, p, lim, u, out)
-            if not cost <= out[O_COOLING] + INFEASIBLE_W:
+            if not cost <= weighted_w(self._box.lim, out) + INFEASIBLE_W:
                 # Nothing keeps every limit: a difference of penalties is no price.
                 self._k, self.values = len(PLAN_LIMITS), np.full(len(PLAN_LIMITS), np.nan)
                 return

@@ -23,6 +23,7 @@ from coolctl.control.planner import Plan, Planner, Proposal
 from coolctl.control.plant_rules import PlantRules
 from coolctl.control.policy import F32, Policy, Situation, decode, describe, features, outside
 from coolctl.control.shield import Context, Shield
+from coolctl.control.worth import Worth
 from coolctl.control.zones import KINDS, Zones
 from coolctl.num import first_order
 from coolctl.points import (
@@ -88,7 +89,10 @@ class Tick:
         self._demand = AirflowDemand(self.halls)
         self.baseline: Rules = baseline or B2(site, self.p)
         self.modes = modes.ModeMachine(granted, f.control.clean_s)
-        self._planner = Planner(self.halls, self.p, f.limits, self.rules, f.control.refine_period_s, self.required_s)
+        self._planner = Planner(
+            self.halls, self.p, f.limits, self.rules, f.control.refine_period_s, self.required_s, f.objective.precool_max_k
+        )
+        self._worth = Worth(site)
         authority = (f.control.authority_k, f.control.authority_ratio)
         self.shield = Shield(self.halls, self.p, f.limits, f.rates, f.dwell, authority, self.required_s)
         self._calibrator = Calibrator(site, self.halls, self.p) if f.control.calibrate else None
@@ -260,7 +264,7 @@ class Tick:
 
     def _limits(self, est: Estimate) -> Limits:
         lim = self.site.file.limits
-        return planning_limits(lim, lim.rack_inlet_limit_c, 0.0, est.dewpoint_c)
+        return planning_limits(lim, lim.rack_inlet_limit_c, 0.0, est.dewpoint_c, self._worth.makeup_wkgs(est))
 
     def _halls_seen(self) -> F64:
         """The model's halls with what their racks say: each hall's hot spot moved by its own bias
@@ -276,7 +280,10 @@ class Tick:
             return self._planner.plan  # this tick has paid for a roll-out already
         if self._planner.due(est.w, est.now_s):
             self._planner.adopt(self._halls_seen(), self._model[1])
-        return self._planner.step(est.w, self._limits(est), proposal, baseline_u, last, available, est.now_s, dt_s, self._peak_w)
+        return self._planner.step(
+            est.w, self._limits(est), proposal, baseline_u, last, available, est.now_s, dt_s, self._peak_w,
+            self._worth.ahead_ratio(est),
+        )  # fmt: skip
 
     def _wish(self, mode: str, plan: Plan | None, baseline_u: F64, demand: F64) -> tuple[F64, bool]:
         """What the tick would like before the shield: the plan where the policy is in charge, else the baseline."""

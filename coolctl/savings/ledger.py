@@ -18,6 +18,8 @@ F64 = NDArray[np.float64]
 
 ENERGIES = ("chillers", "towers", "chw_pumps", "cw_pumps", "crah_fans", "cdu_pumps", "server_fan_increase")
 RUNNING_TOTALS = ("stored_j", "chiller_starts", "valve_travel", "fan_travel")
+SUMS = ("_it_j", "_heat_j", "_water_kg", "_unmet_j", "seconds", "_fallback_s", "_allowable_s", "_cost", "_carbon_kg")
+SIDES = (("cost", "cost"), ("carbon", "carbon_kg"), ("water", "water_m3"))  # saved beside energy
 RATE_SAMPLE_S, RATE_WINDOW_S = 10.0, 900.0
 J_PER_KWH = 3.6e6
 # Fixed setpoints are nobody's challenger, optimised ones nobody's baseline.
@@ -46,6 +48,8 @@ class Trace(Protocol):
     local: bool
     stored_j: float
     heat_w: float
+    energy_price: float
+    carbon_factor: float
 
 
 class Account:
@@ -57,6 +61,7 @@ class Account:
         self._allowable_c = site.file.limits.rack_inlet_allowable_c
         self._joules = np.zeros(len(ENERGIES))
         self._it_j = self._heat_j = self._water_kg = self._unmet_j = 0.0
+        self._cost = self._carbon_kg = 0.0
         self.seconds = self._fallback_s = self._allowable_s = 0.0
         self.degree_minutes: F64 | None = None
         self._inlet_max_c = -np.inf
@@ -79,7 +84,11 @@ class Account:
         self._last = t
         increase_w = t.server_fan_w - t.server_fan_idle_w
         powers = (t.chiller_w, t.tower_w, t.chw_pump_w, t.cw_pump_w, t.crah_fan_w, 0.0, increase_w)
-        self._joules += np.array(powers) * dt_s
+        joules = np.array(powers) * dt_s
+        self._joules += joules
+        kwh = float(joules.sum()) / J_PER_KWH
+        self._cost += kwh * t.energy_price
+        self._carbon_kg += kwh * t.carbon_factor
         self._it_j += t.it_w * dt_s
         self._heat_j += t.heat_w * dt_s
         self._water_kg += t.water_kgs * dt_s
@@ -99,7 +108,7 @@ class Account:
         mine = np.zeros_like(other.degree_minutes) if self.degree_minutes is None else self.degree_minutes
         self.degree_minutes = mine + other.degree_minutes
         self._joules = self._joules + other._joules
-        for name in ("_it_j", "_heat_j", "_water_kg", "_unmet_j", "seconds", "_fallback_s", "_allowable_s"):
+        for name in SUMS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self._ended = self._ended + other._moved()
         self._inlet_max_c = max(self._inlet_max_c, other._inlet_max_c)
@@ -144,8 +153,8 @@ class Account:
             "heat_kwh": round(self._heat_j / J_PER_KWH, 3),
             "stored_kwh": round(stored_j / J_PER_KWH, 3),
             "water_m3": round(self._water_kg / 998.0, 4),
-            "carbon_kg": round(total * f.carbon.factor_kg_per_kwh, 3),
-            "cost": round(total * f.tariff.price_per_kwh, 3),
+            "carbon_kg": round(self._carbon_kg, 3),
+            "cost": round(self._cost + self._water_kg / 998.0 * f.tariff.water_price_per_m3, 3),
             "service": {
                 "rack_inlet_max_c": _finite(self._inlet_max_c, 3),
                 "degree_minutes_above_limit": round(float(self.degree_minutes.max()), 4),
@@ -214,6 +223,11 @@ def savings(site: Site, accounts: dict[str, Account]) -> dict[str, Any]:
     return result
 
 
+def _less(mine: float, theirs: float) -> float | None:
+    """By what share of `theirs` `mine` is less."""
+    return round(1.0 - mine / theirs, 4) if theirs else None
+
+
 def _saving(site: Site, account: Account, base: Account) -> dict[str, Any]:
     mine, theirs = account.entry(), base.entry()
     a, b = mine["energy_kwh"]["cooling_total"], theirs["energy_kwh"]["cooling_total"]
@@ -225,6 +239,7 @@ def _saving(site: Site, account: Account, base: Account) -> dict[str, Any]:
     return {
         "cooling_ratio": round(1.0 - a / b, 4) if b else None,
         "facility_ratio": round(1.0 - (a + it_idle_a) / (b + it_idle_b), 4) if b else None,
+        **{f"{key}_ratio": _less(mine[name], theirs[name]) for key, name in SIDES},
         "heat_left_charge_kwh": round(charge, 3),
         "equal_service": not faults,
         "service_faults": faults,

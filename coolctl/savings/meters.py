@@ -34,6 +34,8 @@ class MeteredTrace(NamedTuple):
     local: bool
     stored_j: float
     heat_w: float
+    energy_price: float
+    carbon_factor: float
 
     @classmethod
     def of(cls, site: Site, readings: Mapping[str, float]) -> MeteredTrace:
@@ -58,4 +60,6 @@ class MeteredTrace(NamedTuple):
             totals.get("cw_pump_power", 0.0), totals.get("crah_fan_power", 0.0), fans_w, idle_w,
             np.array(inlets or [np.nan]), max(dewpoints, default=np.nan), 0.0, 0.0, 0.0, 0.0, 0.0,
             totals.get("bms_remote", 1.0) < 0.5, 0.0, 0.0,
+            totals.get("energy_price", site.file.tariff.price_per_kwh),
+            totals.get("carbon_factor", site.file.carbon.factor_kg_per_kwh),
         )  # fmt: skip

@@ -9,6 +9,7 @@ COLUMNS = (
     ("crah_fans", "CRAH"), ("server_fan_increase", "srv fans"), ("cooling_total", "TOTAL"),
 )  # fmt: skip
 
+BESIDE = ("cost", "carbon", "water")
 UNMET_MIN_RATIO = 0.002  # of the heat removed
 
 
@@ -37,6 +38,7 @@ def render(ledger: dict[str, Any]) -> str:
             text = (
                 f"{100 * saving['cooling_ratio']:.1f} % less cooling energy, {100 * saving['facility_ratio']:.2f} % less in all"
             )
+            text += "".join(f", {_less(saving[f'{key}_ratio'])} {key}" for key in BESIDE)
         else:
             text = "not comparable: " + "; ".join(saving["service_faults"])
         lines.append(f"{mine} against {base}: {text}")
@@ -53,6 +55,13 @@ def render(ledger: dict[str, Any]) -> str:
         )
     lines += _notes(ledger)
     return "\n".join(lines)
+
+
+def _less(ratio: float | None) -> str:
+    """`ratio` less, in words."""
+    if ratio is None:
+        return "no"
+    return f"{abs(100 * ratio):.1f} % {'less' if ratio >= 0.0 else 'more'}"
 
 
 def _notes(ledger: dict[str, Any]) -> list[str]:

@@ -50,7 +50,7 @@ def _chiller(site: Site) -> ChillerParams:
 
 
 def _tower(site: Site) -> TowerParams:
-    t = site.tower
+    t, cycles = site.tower, float(site.file.towers.concentration_cycles)
     return TowerParams(
         float(t.air_flow_nom_kgs),
         float(t.fan_power_nom_w),
@@ -59,6 +59,7 @@ def _tower(site: Site) -> TowerParams:
         float(t.ntu_exponent),
         float(t.speed_min_ratio),
         1.0,
+        cycles / (cycles - 1.0),
     )
 
 

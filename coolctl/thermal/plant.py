@@ -31,13 +31,13 @@ OUTPUTS = (
     "chiller_w", "tower_w", "chw_pump_w", "cw_pump_w", "crah_fan_w", "server_fan_increase_w", "cooling_w",
     "rack_inlet_max_c", "airflow_ratio_min", "valve_max", "unmet_w", "chwst_c", "chwrt_c", "chw_flow_kgs",
     "cwst_c", "cwrt_c", "cw_flow_kgs", "tower_speed", "economizer_w", "chiller_load_w", "plr", "evaporator_ratio",
-    "heat_w", "capacity_w", "cell_flow_ratio", "server_w",
+    "heat_w", "capacity_w", "cell_flow_ratio", "server_w", "makeup_kgs",
 )  # fmt: skip
 (
     O_CHILLER, O_TOWER, O_CHW_PUMP, O_CW_PUMP, O_CRAH_FAN, O_SERVER_FAN, O_COOLING,
     O_INLET, O_AIRFLOW, O_VALVE, O_UNMET, O_CHWST, O_CHWRT, O_CHW_FLOW,
     O_CWST, O_CWRT, O_CW_FLOW, O_TOWER_SPEED, O_ECONOMIZER, O_CHILLER_LOAD, O_PLR, O_EVAPORATOR,
-    O_HEAT, O_CAPACITY, O_CELL_FLOW, O_SERVER,
+    O_HEAT, O_CAPACITY, O_CELL_FLOW, O_SERVER, O_MAKEUP,
 ) = range(len(OUTPUTS))  # fmt: skip
 
 CONDENSER_ITERATIONS = 24
@@ -253,6 +253,8 @@ def condenser_side(u: F64, w: F64, p: PlantParams, out: F64) -> None:
         head_pa += p.economizer.pressure_drop_nom_pa * q_hx * q_hx
     out[O_CW_PUMP] = pump_fan.pump_power_w(cw_kgs, head_pa, max(units, 1.0), p.cw_pump) if units > 0.0 else 0.0
     out[O_TOWER] = cells * tower.fan_power_w(speed, w[W_OADB], w[W_PRESSURE], p.tower) if units > 0.0 else 0.0
+    each_w = rejected_w / cells
+    out[O_MAKEUP] = cells * tower.makeup_kgs(speed, each_w, w[W_OADB], w[W_OAWB], w[W_PRESSURE], p.tower) if units > 0.0 else 0.0
     out[O_TOWER_SPEED] = speed
     out[O_CWST] = cwst_c
     out[O_CWRT] = cwst_c + rejected_w / (cw_kgs * CP_WATER_JKGK)

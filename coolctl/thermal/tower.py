@@ -2,7 +2,7 @@
 
 Counter-flow `NTU = c (m_w/m_a)^(1+n)`, `m* = m_a c_s / (m_w c_w)`, `Q = ε m_a (h_s(T_w,in) − h_wb)` (Braun, Klein and
 Mitchell, ASHRAE Transactions 95(2), 1989). Air flow and fan power follow density: thin air carries less heat per
-stroke. Excludes basin heaters and water treatment.
+stroke. Make-up water follows from the air's humidity: it leaves saturated. Excludes basin heaters and drift.
 """
 
 from __future__ import annotations
@@ -12,7 +12,13 @@ from typing import NamedTuple
 
 from coolctl.jit import kernel
 from coolctl.num import clamp
-from coolctl.psychro import CP_WATER_JKGK, saturation_enthalpy_jkg
+from coolctl.psychro import (
+    CP_WATER_JKGK,
+    humidity_from_wet_bulb_kgkg,
+    saturated_at_c,
+    saturation_enthalpy_jkg,
+    saturation_humidity_ratio_kgkg,
+)
 
 AIR_DENSITY_NOM_KGM3 = 1.2
 BISECTIONS = 22  # 30 K / 2^22 is far below any sensor
@@ -28,6 +34,7 @@ class TowerParams(NamedTuple):
     ntu_exponent: float
     speed_min_ratio: float
     ua_scale: float
+    makeup_ratio: float  # make-up over evaporation: evaporation and blowdown
 
 
 @kernel
@@ -105,3 +112,13 @@ def fan_power_w(speed_ratio: float, oadb_c: float, pressure_pa: float, p: TowerP
     """Electric power of one cell's fan [W]; cube law times air density."""
     density = pressure_pa / (287.055 * (oadb_c + 273.15))
     return p.fan_power_nom_w * speed_ratio**3 * density / AIR_DENSITY_NOM_KGM3
+
+
+@kernel
+def makeup_kgs(speed_ratio: float, heat_w: float, oadb_c: float, oawb_c: float, pressure_pa: float, p: TowerParams) -> float:
+    """Make-up water of one cell [kg/s] that rejects `heat_w` [W]: what its air takes up, and blowdown."""
+    density = pressure_pa / (287.055 * (oawb_c + 273.15))
+    air_kgs = p.air_flow_nom_kgs * speed_ratio * density / AIR_DENSITY_NOM_KGM3
+    leaving_c = saturated_at_c(saturation_enthalpy_jkg(oawb_c, pressure_pa) + heat_w / air_kgs, pressure_pa)
+    taken_up = saturation_humidity_ratio_kgkg(leaving_c, pressure_pa) - humidity_from_wet_bulb_kgkg(oadb_c, oawb_c, pressure_pa)
+    return max(air_kgs * taken_up, 0.0) * p.makeup_ratio

@@ -9,7 +9,6 @@ from coolctl.psychro import LATENT_JKG, saturation_enthalpy_jkg
 
 SLICES = 6
 BISECTIONS = 16
-BLOWDOWN_PER_EVAPORATION = 1.0 / 3.0  # four cycles of concentration
 AIR_DENSITY_NOM_KGM3 = 1.2
 
 
@@ -21,6 +20,7 @@ class Tower(NamedTuple):
     ntu_coefficient: float
     ntu_exponent: float
     speed_min: float
+    cycles: float  # of concentration
 
 
 @kernel
@@ -68,6 +68,18 @@ def fan_power_w(speed: float, dry_bulb_c: float, pressure_pa: float, p: Tower) -
 
 
 @kernel
-def water_use_kgs(heat_w: float) -> float:
-    """Make-up water [kg/s]: evaporation of 85 % of the heat, with blowdown."""
-    return max(heat_w, 0.0) * 0.85 / LATENT_JKG * (1.0 + BLOWDOWN_PER_EVAPORATION)
+def makeup_kgs(heat_w: float, speed: float, dry_bulb_c: float, wet_bulb_c: float, pressure_pa: float, p: Tower) -> float:
+    """Make-up water of one cell [kg/s]: the heat that the air does not carry off by being warmer evaporates water, and
+    what is blown down comes on top. The air leaves saturated."""
+    density = pressure_pa / (287.055 * (wet_bulb_c + 273.15))
+    air_kgs = max(p.air_flow_nom_kgs * max(speed, p.speed_min) * density / AIR_DENSITY_NOM_KGM3, 0.05)
+    leaving_jkg = saturation_enthalpy_jkg(wet_bulb_c, pressure_pa) + heat_w / air_kgs
+    lo, hi = wet_bulb_c, wet_bulb_c + 60.0
+    for _ in range(BISECTIONS):
+        mid = 0.5 * (lo + hi)
+        if saturation_enthalpy_jkg(mid, pressure_pa) < leaving_jkg:
+            lo = mid
+        else:
+            hi = mid
+    latent_w = heat_w - 1006.0 * air_kgs * (lo - dry_bulb_c)
+    return max(latent_w, 0.0) / LATENT_JKG * p.cycles / (p.cycles - 1.0)
