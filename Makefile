@@ -23,8 +23,14 @@ $(STAMP): pyproject.toml constraints.txt tools/system_packages.sh
 demo: setup
 	@$(RUN) $(VENV)/bin/coolctl demo $(ARGS)
 
+# What measures time or talks over a real broker runs alone; the rest on all cores.
 test: setup
+ifdef ARGS
 	@$(RUN) $(VENV)/bin/python -m pytest $(ARGS)
+else
+	@$(RUN) $(VENV)/bin/python -m pytest -n auto -m 'not hil and not alone'
+	@$(RUN) $(VENV)/bin/python -m pytest -m 'hil or alone'
+endif
 
 check: setup
 	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy

@@ -16,7 +16,7 @@ from coolctl import jit
 from coolctl.control.mode import PUBLISHING
 from coolctl.controller import Controller
 from coolctl.daemon_link import Link
-from coolctl.daemon_state import GrantFile
+from coolctl.daemon_state import GainsFile, GrantFile
 from coolctl.edge.metrics import MetricsServer
 from coolctl.edge.onnx_policy import load_policy
 from coolctl.edge.recorder import Recorder
@@ -68,9 +68,12 @@ class Daemon:
             policy = None
         self.policy, self._policy_name, self._record_folder = policy, name, args.record or site.file.recorder.folder
         self.model_hash = policy.model_hash if policy else ""
-        self.grants = GrantFile(state_folder(args.state, site.name) / "grant.json", site.file.control.start_mode)
+        state = state_folder(args.state, site.name)
+        self.grants = GrantFile(state / "grant.json", site.file.control.start_mode)
+        self._gains = GainsFile(state / "gains.json", site.config_hash)
         warm_up(site, policy)
         self.controller = Controller(site, policy, self.grants.mode)
+        self.controller.control.restore(*self._gains.read(time.time()))
         self.link = Link(site, args.broker)
         self.link.may_claim = self.grants.mode in PUBLISHING
         self.recorder = self._recorder()
@@ -87,7 +90,8 @@ class Daemon:
     def _recorder(self) -> Recorder | None:
         if not self._record_folder:
             return None
-        head = header(self.site, self.model_hash, self._policy_name, self.grants.mode)
+        known = self.controller.control.known()
+        head = header(self.site, self.model_hash, self._policy_name, self.grants.mode, known)
         names, rotate_s = columns(self.site), self.site.file.recorder.rotate_s
         return Recorder(self._record_folder, self.site.name, names, head, rotate_s=rotate_s)
 
@@ -154,12 +158,14 @@ class Daemon:
         self.ticks += 1
         notify("WATCHDOG=1", *([f"STATUS={decision.mode}: {decision.mode_reason}"] if self.ticks % 10 == 1 else []))
         if self.ticks % COLLECT_EVERY == 0:
+            self._gains.write(self.controller.control.known(), time.time())
             gc.collect(1)  # at a moment of our choosing; the old generation stays frozen
 
     def _release(self) -> None:
         """An explicit none, so that the plant takes over at once and not after the lease."""
         notify("STOPPING=1")
         self.link.release()
+        self._gains.write(self.controller.control.known(), time.time())
         if self.recorder is not None:
             self.recorder.close()
         if self.metrics is not None:

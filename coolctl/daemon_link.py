@@ -59,6 +59,7 @@ class Link:
         self._was_publishing = False
         self._events: list[dict[str, object]] = []
         self._last_suspect: tuple[int, str] | None = None
+        self._last_sick: dict[str, str] = {}
         self._last_mode = ""
 
     # -- in
@@ -162,6 +163,10 @@ class Link:
             text = f"{decision.site.halls[suspect.hall]}: {suspect.text()}"
             self._events.append({"t_s": decision.now_s, "text": text})
         self._last_suspect = (suspect.hall, suspect.kind) if suspect else None
+        sick = decision.sick_loops
+        for loop in sick.keys() - self._last_sick.keys():
+            self._events.append({"t_s": decision.now_s, "text": f"{loop} {sick[loop]}"})
+        self._last_sick = sick
         self.client.publish(self.topics["decision"], encode_decision(decision, self._events, self._lease_state()))
         self._events = []
 

@@ -1,4 +1,4 @@
-"""The operator's grant over restarts: mode, reason and expiry in one small file, replaced atomically."""
+"""What outlives a restart: the operator's grant, and what calibration has learnt; small files, replaced atomically."""
 
 from __future__ import annotations
 
@@ -43,18 +43,11 @@ class GrantFile:
     def __init__(self, path: Path, start_mode: str):
         self.path = path
         self.mode, self.reason, self.until_s = start_mode, "start mode of the site file", 0.0
-        found = self._read()
+        found = _read(path)
         if found.get("mode") in MODES:
             self.mode, self.reason = found["mode"], str(found.get("reason", ""))[:200]
             until = found.get("until_s", 0.0)
             self.until_s = float(until) if isinstance(until, int | float) else 0.0
-
-    def _read(self) -> dict[str, Any]:
-        try:
-            found = json.loads(self.path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return found if isinstance(found, dict) else {}
 
     def take(self, command: Command | None, wall_s: float) -> str:
         """The mode to grant in this tick: a new command, or what follows an expired one; empty = no change."""
@@ -69,13 +62,48 @@ class GrantFile:
         return self.mode
 
     def _write(self) -> None:
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            part = self.path.with_suffix(".part")
-            with part.open("w", encoding="utf-8") as stream:
-                json.dump({"mode": self.mode, "reason": self.reason, "until_s": self.until_s}, stream)
+        if not _write(self.path, {"mode": self.mode, "reason": self.reason, "until_s": self.until_s}, sync=True):
+            self.reason += " (not saved: the state folder cannot be written)"
+
+
+class GainsFile:
+    """What calibration has learnt of this very site file; another file's, or one that cannot be read, counts as nothing."""
+
+    def __init__(self, path: Path, config_hash: str):
+        self.path, self.config_hash = path, config_hash
+
+    def read(self, wall_s: float) -> tuple[dict[str, list[float]], float]:
+        """Per gain its logarithm and variance, and how long ago that was [s]."""
+        found = _read(self.path)
+        saved_s, gains = found.get("saved_s"), found.get("gains")
+        if found.get("config_hash") != self.config_hash or not isinstance(saved_s, int | float) or not isinstance(gains, dict):
+            return {}, 0.0
+        numbers = {n: v for n, v in gains.items() if isinstance(v, list) and len(v) == 2 and all(type(x) is float for x in v)}
+        return numbers, max(wall_s - saved_s, 0.0)
+
+    def write(self, known: dict[str, list[float]], wall_s: float) -> bool:
+        """Keep `known`; False where it could not be. Not forced to the disk: a power cut costs an hour of learning at most."""
+        return _write(self.path, {"config_hash": self.config_hash, "saved_s": wall_s, "gains": known}, sync=False)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _write(path: Path, content: dict[str, Any], *, sync: bool) -> bool:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        with part.open("w", encoding="utf-8") as stream:
+            json.dump(content, stream)
+            if sync:
                 stream.flush()
                 os.fsync(stream.fileno())
-            part.replace(self.path)
-        except OSError:
-            self.reason += " (not saved: the state folder cannot be written)"
+        part.replace(path)
+    except OSError:
+        return False
+    return True

@@ -52,6 +52,7 @@ class ViewMaker:
             self.binding[name] += bits >> k & 1
         gauges = {name: float(d.term_values[k]) for name, k in self._term.items()}
         gauges["coolctl_hall_suspect_ratio"] = float(d.suspect is not None)
+        gauges["coolctl_loop_sick_ratio"] = float(bool(d.sick_loops))
         gauges["coolctl_rack_inlet_limit_celsius"] = self.site.file.limits.rack_inlet_limit_c
         gauges["coolctl_lease_remote_ratio"] = float(bool(link.gateway and not link.gateway.local))
         gauges["coolctl_broker_connected_ratio"] = float(client.ready)

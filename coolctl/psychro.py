@@ -79,6 +79,8 @@ def saturated_at_c(h_jkg: float, pressure_pa: float) -> float:
     >>> round(saturated_at_c(saturation_enthalpy_jkg(25.0, 90e3), 90e3), 3)
     25.0
     """
+    if math.isnan(h_jkg) or math.isnan(pressure_pa):
+        return math.nan
     lo, hi = -20.0, 80.0
     for _ in range(SATURATION_BISECTIONS):
         mid = 0.5 * (lo + hi)

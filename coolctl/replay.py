@@ -90,6 +90,7 @@ def _replay(
     recording: Recording, original: Site, site: Site, policy: Policy | None, args: argparse.Namespace, what_if: bool
 ) -> Result:
     controller = Controller(site, policy, recording.header.get("granted", "monitor"))
+    controller.control.restore(recording.header.get("gains", {}))
     unpack = Unpacker(original)
     names = recording.columns[unpack.decision_at :]
     terms = _TermsFile(args.terms) if args.terms else None

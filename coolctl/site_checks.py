@@ -202,8 +202,14 @@ def grid_faults(tables: SiteFile | GridFile) -> Findings:
         yield ("objective", "energy_weight"), "energy, price and carbon all weigh nothing: cooling would be without limit"
 
 
+def _plates(d: Draft) -> Findings:
+    f = d.file
+    if f.economizer and f.economizer.topology == "parallel" and f.cw_pumps.count <= f.chillers.count:
+        yield ("cw_pumps", "count"), f"{f.cw_pumps.count} pumps for {f.chillers.count} chillers leave none for plates in parallel"
+
+
 def _grid(d: Draft) -> Findings:
     yield from grid_faults(d.file)
 
 
-CHECKS = (_limits, _enforced, _records, _accepts, _rules, _measured, _halls, _wiring, _grid)
+CHECKS = (_limits, _enforced, _records, _accepts, _rules, _measured, _halls, _wiring, _plates, _grid)

@@ -40,6 +40,14 @@ class HallTable(Table):
     misc_heat_w: NonNegative = 0.0
     structure_jk: Positive = 60e6
     """Heat capacity of walls, racks and floor."""
+    crah_worst_ua_ratio: Annotated[float, Field(ge=0.2, le=1)] = 1.0
+    """Conductance of the hall's weakest CRAH coil over that of the others."""
+    coil_bypass_ratio: Annotated[float, Field(ge=0, le=1)] = 0.3
+    """Share of the air that touches no cold metal: below the dew point the rest is dried, and the water carries that heat."""
+    makeup_air_m3h_per_mw: NonNegative = 500.0
+    """Outdoor air of the simulated hall."""
+    makeup_humidity_max_kgkg: Annotated[float, Field(ge=0.002, le=0.03)] = 0.0105
+    """Where its make-up unit stops drying it."""
 
 
 class ChillersTable(Table):
@@ -70,8 +78,9 @@ class PumpsTable(Table):
 
 class EconomizerTable(Table):
     record: Name
-    topology: Literal["series"] = "series"
-    """`series`: plates pre-cool the water before the chillers."""
+    topology: Literal["series", "parallel"] = "series"
+    """On the condenser side. `series`: tower water passes the plates, then the condensers; `parallel`: each has its own
+    pumps, and the condensers get water straight from the towers. The chilled water is pre-cooled in either."""
 
 
 class LoopTable(Table):
@@ -81,6 +90,11 @@ class LoopTable(Table):
     """Water in a buffer tank in the supply."""
     on_ups: bool = True
     """Pumps and CRAH fans keep running through a power dip."""
+    arrangement: Literal["primary", "primary_secondary"] = "primary"
+    """`primary`: one variable flow through chillers and halls, a bypass for the least; `primary_secondary`: each chiller
+    has a pump at its design flow, and what the halls draw beyond that flows back through the decoupler, warm."""
+    primary_head_pa: Positive = 80e3
+    """Of `primary_secondary`: what a primary pump lifts."""
 
 
 class LimitsTable(Table):

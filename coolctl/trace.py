@@ -58,8 +58,10 @@ class Unpacker:
         return row[self.decision_at :]
 
 
-def header(site: Site, model_hash: str, policy_name: str, granted: str) -> dict[str, Any]:
-    """What a replay needs beside the rows."""
+def header(
+    site: Site, model_hash: str, policy_name: str, granted: str, known: dict[str, list[float]] | None = None
+) -> dict[str, Any]:
+    """What a replay needs beside the rows; `known` is what calibration started from."""
     return {
         "coolctl_version": __version__,
         "site_name": site.name,
@@ -69,6 +71,7 @@ def header(site: Site, model_hash: str, policy_name: str, granted: str) -> dict[
         "model_hash": model_hash,
         "policy_name": policy_name,
         "granted": granted,
+        "gains": known or {},
     }
 
 

@@ -15,11 +15,26 @@ from numpy.typing import NDArray
 
 from coolctl.errors import ConfigError
 from coolctl.errors import Fault as ConfigFault
+from sim_plant.room import LOOP_GAIN, LOOP_STICTION, LOOP_STUCK, LOOP_WIND_UP, WELL
 
 F64 = NDArray[np.float64]
 
 KINDS = ("ok", "off", "stuck", "garbage", "wrong", "slow", "delayed", "intermittent")
 DEFAULT_VALUE = {"stuck": np.nan, "garbage": 10.0, "wrong": 4.0, "slow": 10.0, "delayed": 30.0, "intermittent": 0.5, "off": 0.0}
+
+
+# What can be wrong with a valve's loop: entry of its health, default amount, least and most.
+VALVE_FAULTS = {
+    "stuck": (LOOP_STUCK, 0.0, 0.0, 1.0),
+    "wrong": (LOOP_GAIN, 5.0, 0.05, 50.0),
+    "intermittent": (LOOP_STICTION, 0.05, 0.0, 0.5),
+    "delayed": (LOOP_WIND_UP, 1.0, 1.0, 1.0),
+}
+
+
+def well(halls: int) -> F64:
+    """Health of every hall: share of its CRAHs, then its valve loop, as `sim_plant.room` reads it."""
+    return np.tile(np.concatenate([[1.0], WELL]), (halls, 1))
 
 
 @dataclass(slots=True)
@@ -82,7 +97,8 @@ def parse(text: str) -> Fault:
 
 class Faults:
     """The faults of a run. Points are sensor faults; machines are `chiller1`, `tower`, `chw_pumps`, `cw_pumps`,
-    `<hall>.crahs` (share lost), `<hall>.valve` (stuck position)."""
+    `<hall>.crahs` (share lost) and `<hall>.valve`: `stuck` (position), `wrong` (factor on its loop's gain), `intermittent`
+    (moves in jumps of this size only), `delayed` (its controller winds up at the end of travel)."""
 
     def __init__(self, point_ids: Sequence[str], halls: Sequence[str], chillers: int):
         self.index = {name: i for i, name in enumerate(point_ids)}
@@ -98,7 +114,7 @@ class Faults:
             return fault
         if fault.target not in self.index and fault.target not in self.machines:
             raise ConfigError([ConfigFault("fault", None, fault.target, "no such point or machine")])
-        allowed = ("stuck",) if fault.target.endswith(".valve") else ("off", "slow")
+        allowed = tuple(VALVE_FAULTS) if fault.target.endswith(".valve") else ("off", "slow")
         if fault.target in self.machines and fault.target not in self.index and fault.kind not in allowed:
             raise ConfigError([ConfigFault("fault", None, fault.kind, f"{fault.target} knows only {', '.join(allowed)}")])
         self.items.append(fault)
@@ -113,7 +129,7 @@ class Faults:
 
     def on_machines(self, t_s: float, health: F64, chillers_ok: F64, plant_ok: F64) -> None:
         """Fill the health arrays of the physics step: 1 = well; a `slow` machine keeps `value` (default 0.4) of itself."""
-        health[:, 0], health[:, 1] = 1.0, np.nan
+        health[:] = well(len(health))
         chillers_ok[:] = 1.0
         plant_ok[:] = 1.0
         for fault in self.items:
@@ -132,5 +148,6 @@ class Faults:
             share = fault.value if fault.value == fault.value else 0.1
             health[self.halls.index(fault.target[:-6]), 0] = max(1.0 - share, 0.05)
         else:
-            position = fault.value if fault.value == fault.value else 0.0
-            health[self.halls.index(fault.target[:-6]), 1] = min(max(position, 0.0), 1.0)
+            column, default, least, most = VALVE_FAULTS[fault.kind]
+            amount = fault.value if fault.value == fault.value else default
+            health[self.halls.index(fault.target[:-6]), 1 + column] = min(max(amount, least), most)

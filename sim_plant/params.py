@@ -14,9 +14,10 @@ from sim_plant.equipment.tower import Tower
 # Columns of a hall's row
 (
     H_IT_NOM, H_CRAHS, H_AIR_NOM, H_FAN_W, H_FAN_EXP, H_FAN_FLOOR, H_UA, H_WATER_NOM, H_LEAK, H_RECIRC, H_MISC,
-    H_FAN_SHARE, H_FAN_SLOPE, H_KNEE, H_DT, H_LEAKAGE, H_STRUCTURE,
-) = range(17)  # fmt: skip
-HALL_COLUMNS = 17
+    H_FAN_SHARE, H_FAN_SLOPE, H_KNEE, H_DT, H_LEAKAGE, H_STRUCTURE, H_WORST_UA,
+    H_BYPASS, H_MAKEUP, H_MAKEUP_HUMID,
+) = range(21)  # fmt: skip
+HALL_COLUMNS = 21
 
 
 class PlantRecord(NamedTuple):
@@ -43,6 +44,9 @@ class PlantRecord(NamedTuple):
     hx_ua: float
     hx_flow_nom_kgs: float
     hx_dp_pa: float
+    hx_parallel: float
+    primary_secondary: float
+    primary_head_pa: float
     loop_kg: float
     buffer_kg: float
     basin_kg: float
@@ -74,6 +78,8 @@ def plant_record(site: Site) -> PlantRecord:
         float(cw.head_static_pa), float(cw.head_friction_pa),
         1.0 if e else 0.0, float(e.ua_nom_wk) if e else 0.0, float(e.flow_nom_kgs) if e else 1.0,
         float(e.pressure_drop_nom_pa) if e else 0.0,
+        1.0 if f.economizer and f.economizer.topology == "parallel" else 0.0,
+        1.0 if f.chw_loop.arrangement == "primary_secondary" else 0.0, float(f.chw_loop.primary_head_pa),
         f.chw_loop.volume_m3 * 998.0, f.chw_loop.buffer_m3 * 998.0, f.cw_loop.volume_m3 * 998.0,
     )  # fmt: skip
 
@@ -84,10 +90,11 @@ def hall_rows(site: Site) -> NDArray[np.float64]:
     for h, (hall, crah, srv) in enumerate(zip(site.file.halls, site.crahs, site.servers, strict=True)):
         rows[h] = (
             hall.it_power_nom_w, hall.crahs, hall.crahs * crah.air_flow_nom_kgs, crah.fan_power_nom_w,
-            crah.fan_exponent, crah.fan_power_floor_w, hall.crahs * crah.coil_ua_nom_wk,
+            crah.fan_exponent, crah.fan_power_floor_w, (hall.crahs - 1 + hall.crah_worst_ua_ratio) * crah.coil_ua_nom_wk,
             hall.crahs * crah.coil_water_flow_nom_kgs, hall.leak_ratio, hall.recirculation_ratio, hall.misc_heat_w,
             srv.fan_power_ratio, srv.fan_slope_per_k, srv.fan_knee_c, srv.delta_t_nom_k, srv.leakage_per_k,
-            hall.structure_jk,
+            hall.structure_jk, hall.crah_worst_ua_ratio, hall.coil_bypass_ratio, hall.makeup_air_m3h_per_mw,
+            hall.makeup_humidity_max_kgkg,
         )  # fmt: skip
     return rows
 

@@ -18,7 +18,20 @@ from sim_plant.equipment import chiller as ch
 from sim_plant.equipment import tower as tw
 from sim_plant.equipment.exchange import CP_WATER, plate_heat_w, pump_w
 from sim_plant.params import H_AIR_NOM, H_LEAK, PlantRecord
-from sim_plant.room import X_COLD, X_FAN, X_SAT, Y_WATER_KGS, Y_WATER_OUT, aisles, crahs, racks, servers
+from sim_plant.room import (
+    NEAR_WORST,
+    X_COLD,
+    X_FAN,
+    X_SAT,
+    X_SAT_WORST,
+    Y_WATER_KGS,
+    Y_WATER_OUT,
+    aisles,
+    crahs,
+    racks,
+    servers,
+    worst_share,
+)
 
 F64 = NDArray[np.float64]
 
@@ -56,10 +69,13 @@ def halls_step(
         return_c = aisles(xh, drawn_kgs, heat_w, crah_kgs, row, dt_s, yh)
         travel += crahs(
             xh, return_c, u[U_HALL + 2 * h + 1], u[U_HALL + 2 * h], s[S_SUPPLY2], s[S_DP], p.chw_dp_nom_pa, outdoor_w,
-            pressure_pa, health[h, 0], health[h, 1], row, dt_s, yh,
+            pressure_pa, health[h, 0], health[h, 1:], row, dt_s, yh,
         )  # fmt: skip
         lo, hi = starts[h], starts[h + 1]
-        racks(inlet_c[lo:hi], xh[X_SAT], xh[X_COLD], gain[lo:hi], offset_k[lo:hi], dt_s)
+        near = hi - math.ceil(worst_share(row) * (hi - lo))  # the last racks stand beside the weakest CRAH
+        racks(inlet_c[lo:near], xh[X_SAT], xh[X_COLD], gain[lo:near], offset_k[lo:near], dt_s)
+        beside_c = xh[X_SAT] + NEAR_WORST * (xh[X_SAT_WORST] - xh[X_SAT])
+        racks(inlet_c[near:hi], beside_c, xh[X_COLD], gain[near:hi], offset_k[near:hi], dt_s)
         flow_kgs += yh[Y_WATER_KGS]
         heat += yh[Y_WATER_KGS] * yh[Y_WATER_OUT]
         out[P_FAN_TRAVEL] += abs(xh[X_FAN] - fan_before)
@@ -76,7 +92,7 @@ def mix(volume_c: float, inflow_c: float, flow_kgs: float, mass_kg: float, dt_s:
 
 @kernel
 def chilled_water_step(
-    s: F64, machines: F64, u: F64, cw_each_kgs: float, pump_ok: float, p: PlantRecord, dt_s: float, out: F64
+    s: F64, machines: F64, u: F64, active: float, cw_each_kgs: float, pump_ok: float, p: PlantRecord, dt_s: float, out: F64
 ) -> float:
     """Pumps, return volumes, economizer, chillers, supply volumes; returns heat into the condenser water [W]."""
     returned_c = out[P_CHW_KGS]
@@ -85,8 +101,11 @@ def chilled_water_step(
         running += 1.0 if machines[i, ch.C_MODE] == ch.RUNNING else 0.0
     s[S_DP] += (u[U_CHW_DP] * pump_ok * pump_ok - s[S_DP]) * (1.0 - math.exp(-dt_s / DP_TAU_S))
     coil_kgs = out[P_CHW_WANTED]
-    floor_kgs = running * p.chiller.evaporator_min_ratio * p.chiller.evaporator_flow_nom_kgs * pump_ok
-    flow_kgs = max(coil_kgs, floor_kgs, 0.02)
+    primary_kgs = running * p.chiller.evaporator_flow_nom_kgs * pump_ok
+    flow_kgs = max(coil_kgs, 0.02)
+    if p.primary_secondary < 0.5:
+        flow_kgs = max(flow_kgs, p.chiller.evaporator_min_ratio * primary_kgs)
+        primary_kgs = flow_kgs
     back_c = (coil_kgs * returned_c + (flow_kgs - coil_kgs) * s[S_SUPPLY2]) / flow_kgs  # minimum-flow bypass
     quarter_kg = 0.25 * p.loop_kg
     s[S_RETURN1] = mix(s[S_RETURN1], back_c, flow_kgs, quarter_kg, dt_s)
@@ -95,23 +114,50 @@ def chilled_water_step(
     head_pa = s[S_DP] + p.chw_friction_pa * q * q + s[S_HX] * p.hx_dp_pa * (flow_kgs / p.hx_flow_nom_kgs) ** 2
     pumps = clamp(math.ceil(flow_kgs / p.chw_pump_nom_kgs - 0.03), 1.0, p.chw_pumps)
     out[P_CHW_PUMP] = pump_w(flow_kgs, head_pa, pumps, p.chw_pump_nom_kgs, p.chw_pump_eta, p.chw_pump_floor_w)
+    if p.primary_secondary > 0.5:
+        out[P_CHW_PUMP] += pump_w(
+            primary_kgs, p.primary_head_pa, running, p.chiller.evaporator_flow_nom_kgs, p.chw_pump_eta, p.chw_pump_floor_w
+        )
     entering_c = s[S_RETURN2] + out[P_CHW_PUMP] / (flow_kgs * CP_WATER)
     out[P_CHW_KGS] = flow_kgs
-    # Economizer: plate in series; its control valve never cools below the setpoint.
-    cw_kgs = out[P_CW_KGS]
-    plate_w = s[S_HX] * plate_heat_w(entering_c, flow_kgs, s[S_BASIN], cw_kgs, p.hx_ua, p.hx_flow_nom_kgs)
+    # Economizer: its control valve never cools below the setpoint.
+    plate_kgs = plate_water_kgs(out[P_CW_KGS], active, s[S_HX], p)
+    plate_w = s[S_HX] * plate_heat_w(entering_c, flow_kgs, s[S_BASIN], plate_kgs, p.hx_ua, p.hx_flow_nom_kgs)
     plate_w = clamp(plate_w, 0.0, max(flow_kgs * CP_WATER * (entering_c - u[U_CHWST]), 0.0))
     out[P_HX] = plate_w
     ahead_c = entering_c - plate_w / (flow_kgs * CP_WATER)
-    condenser_in_c = s[S_BASIN] + (plate_w / (cw_kgs * CP_WATER) if cw_kgs > 0.1 else 0.0)
-    carried_w, power_w = chillers_step(machines, u, flow_kgs, ahead_c, condenser_in_c, cw_each_kgs, running, p, dt_s, out)
+    condenser_in_c = s[S_BASIN]
+    if p.hx_parallel < 0.5 and plate_kgs > 0.1:
+        condenser_in_c += plate_w / (plate_kgs * CP_WATER)
+    # The decoupler: what the chillers pump beyond the halls' flow comes round cold, what they lack comes back warm.
+    around_kgs, back_kgs = max(primary_kgs - flow_kgs, 0.0), max(flow_kgs - primary_kgs, 0.0)
+    into_c = (ahead_c * (primary_kgs - around_kgs) + s[S_LEAVING] * around_kgs) / max(primary_kgs, 1e-6)
+    carried_w, power_w = chillers_step(machines, u, primary_kgs, into_c, condenser_in_c, cw_each_kgs, running, p, dt_s, out)
     out[P_CHILLER] = power_w
     out[P_CHILLER_HEAT] = carried_w
-    leaving_c = ahead_c - carried_w / (flow_kgs * CP_WATER)
+    leaving_c = into_c - carried_w / (max(primary_kgs, 1e-6) * CP_WATER)
+    leaving_c = (leaving_c * (flow_kgs - back_kgs) + ahead_c * back_kgs) / flow_kgs
     s[S_LEAVING] = mix(s[S_LEAVING], leaving_c, flow_kgs, EVAPORATOR_KG, dt_s)
     s[S_SUPPLY1] = mix(s[S_SUPPLY1], s[S_LEAVING], flow_kgs, quarter_kg + p.buffer_kg, dt_s)
     s[S_SUPPLY2] = mix(s[S_SUPPLY2], s[S_SUPPLY1], flow_kgs, quarter_kg, dt_s)
     return plate_w + carried_w + power_w
+
+
+@kernel
+def condenser_pumps(active: float, economizer: float, p: PlantRecord) -> float:
+    """Condenser pumps that run: one a chiller, and for plates in use a duty set, the same in series, its own in parallel."""
+    duty = p.duty if economizer > 0.01 else 0.0
+    if p.hx_parallel > 0.5:
+        return min(active + duty, max(p.cw_pumps, active))
+    return max(active, duty)
+
+
+@kernel
+def plate_water_kgs(cw_kgs: float, active: float, economizer: float, p: PlantRecord) -> float:
+    """Condenser water through the plates [kg/s]."""
+    if p.hx_parallel < 0.5:
+        return cw_kgs
+    return cw_kgs * p.duty / (p.duty + active) if economizer > 0.01 else 0.0
 
 
 @kernel
@@ -184,9 +230,11 @@ def condenser_step(
     """Towers with their fan loop, and the basin."""
     cw_kgs = out[P_CW_KGS]
     cells = clamp(u[U_CELLS], 1.0, p.cells)
-    units = max(active, p.duty if s[S_HX] > 0.01 else 0.0)
+    units = condenser_pumps(active, s[S_HX], p)
     q = cw_kgs / max(units * p.cw_pump_nom_kgs, 1e-6) if units > 0.0 else 0.0
-    head_pa = p.cw_static_pa + p.cw_friction_pa * q * q + s[S_HX] * p.hx_dp_pa * (cw_kgs / p.hx_flow_nom_kgs) ** 2
+    head_pa = p.cw_static_pa + p.cw_friction_pa * q * q
+    if p.hx_parallel < 0.5 or active < 0.5:
+        head_pa += s[S_HX] * p.hx_dp_pa * (cw_kgs / p.hx_flow_nom_kgs) ** 2
     out[P_CW_PUMP] = pump_w(cw_kgs, head_pa, units, p.cw_pump_nom_kgs, p.cw_pump_eta, p.cw_pump_floor_w)
     error_k = s[S_BASIN] - u[U_CWST]
     s[S_TOWER_I] = clamp(s[S_TOWER_I] + TOWER_INTEGRAL_PER_KS * error_k * dt_s, 0.0, 1.0)
@@ -217,11 +265,13 @@ def step(
     active = sequence_step(machines, u, chillers_ok, p, dt_s, out)
     economizer = 1.0 if u[U_ECONOMIZER] > 0.5 and p.hx_present > 0.5 else 0.0
     s[S_HX] += clamp(economizer - s[S_HX], -HX_PER_S * dt_s, HX_PER_S * dt_s)
-    units = max(active, p.duty if s[S_HX] > 0.01 else 0.0)
+    units = condenser_pumps(active, s[S_HX], p)
     s[S_CW] += clamp(u[U_CW_FLOW] - s[S_CW], -CW_PER_S * dt_s, CW_PER_S * dt_s)
     out[P_CW_KGS] = s[S_CW] * units * p.chiller.condenser_flow_nom_kgs * plant_ok[1]
     cw_each_kgs = out[P_CW_KGS] / max(units, 1.0)
-    rejected_w = chilled_water_step(s, machines, u, cw_each_kgs, plant_ok[0], p, dt_s, out)
+    if p.hx_parallel > 0.5:
+        cw_each_kgs = (out[P_CW_KGS] - plate_water_kgs(out[P_CW_KGS], active, s[S_HX], p)) / max(active, 1.0)
+    rejected_w = chilled_water_step(s, machines, u, active, cw_each_kgs, plant_ok[0], p, dt_s, out)
     condenser_step(s, u, weather[0], weather[1], weather[2], active, plant_ok[1], plant_ok[2], rejected_w, p, dt_s, out)
 
 

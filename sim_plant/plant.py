@@ -16,7 +16,7 @@ from coolctl.tariff import price_per_kwh
 from sim_plant import params, physics, room
 from sim_plant.bms import Bms, PlantView
 from sim_plant.equipment import chiller as ch
-from sim_plant.faults import Faults
+from sim_plant.faults import Faults, well
 from sim_plant.load import Load, synthetic
 from sim_plant.mismatch import draw
 from sim_plant.sensors import Sensors
@@ -113,7 +113,7 @@ class SimPlant:
         on = min(2, f.chillers.count)
         self._machines[:on, ch.C_MODE], self._machines[:on, ch.C_RAMP] = ch.RUNNING, 1.0
         self._inlet = np.full(len(self._gain), 23.0)
-        self._health = np.ones((halls, 2))
+        self._health = well(halls)
         self._chillers_ok, self._plant_ok = np.ones(f.chillers.count), np.ones(3)
         self._y, self._out = np.zeros((halls, room.HALL_OUTPUTS)), np.zeros(physics.PLANT_OUTPUTS)
         self._weather_now = np.array([20.0, 15.0, self.site.pressure_pa, 0.008])
@@ -207,7 +207,10 @@ class SimPlant:
 
     def energy_price(self, ahead_s: float = 0.0) -> float:
         """Price of a kilowatt-hour by the site's tariff `ahead_s` [s] from now."""
-        return price_per_kwh(self.site.file.tariff, *self.weather.calendar(max(self.t_s, 0.0) + ahead_s))
+        tariff = self.site.file.tariff
+        if not tariff.bands:
+            return tariff.price_per_kwh
+        return price_per_kwh(tariff, *self.weather.calendar(max(self.t_s, 0.0) + ahead_s))
 
     def _stored_j(self) -> float:
         """Heat in the loop, the halls and their structure, from 0 °C [J]: a run that ends warmer has not paid for it yet."""
@@ -259,5 +262,6 @@ def _initial_halls(rows: F64, ratio: float) -> F64:
     x[:, room.X_COLD], x[:, room.X_HOT], x[:, room.X_SAT] = 22.5, 34.5, 22.0
     x[:, room.X_SINK], x[:, room.X_CHASSIS], x[:, room.X_STRUCT] = 22.5 + 12.0 * ratio, 28.5, 33.0
     x[:, room.X_FAN], x[:, room.X_VALVE], x[:, room.X_VALVE_I], x[:, room.X_SRV_FAN] = 0.7, 0.4, 0.4, 1.0
+    x[:, room.X_ELEMENT] = x[:, room.X_SEEN] = x[:, room.X_SAT_OTHERS] = x[:, room.X_SAT_WORST] = 22.0
     x[:, room.X_HUMID] = humidity_ratio_kgkg(22.0, 0.45, 90e3)
     return x

@@ -13,6 +13,7 @@ from coolctl.psychro import LATENT_JKG
 from sim_plant.equipment.exchange import CP_AIR, CP_WATER, coil
 from sim_plant.params import (
     H_AIR_NOM,
+    H_BYPASS,
     H_CRAHS,
     H_DT,
     H_FAN_EXP,
@@ -24,18 +25,22 @@ from sim_plant.params import (
     H_KNEE,
     H_LEAK,
     H_LEAKAGE,
+    H_MAKEUP,
+    H_MAKEUP_HUMID,
     H_MISC,
     H_RECIRC,
     H_STRUCTURE,
     H_UA,
     H_WATER_NOM,
+    H_WORST_UA,
 )  # fmt: skip
 
 F64 = NDArray[np.float64]
 
 # State row of a hall
-(X_SINK, X_CHASSIS, X_COLD, X_HOT, X_STRUCT, X_SAT, X_FAN, X_VALVE, X_SRV_FAN, X_HUMID, X_VALVE_I, X_DP) = range(12)
-HALL_STATES = 12
+(X_SINK, X_CHASSIS, X_COLD, X_HOT, X_STRUCT, X_SAT, X_FAN, X_VALVE, X_SRV_FAN, X_HUMID, X_VALVE_I, X_DP,
+ X_SAT_OTHERS, X_SAT_WORST, X_VALVE_WORST, X_VALVE_I_WORST, X_ELEMENT, X_SEEN) = range(18)  # fmt: skip
+HALL_STATES = 18
 # Output row of a hall
 (Y_IT, Y_SRV_FAN, Y_SRV_FAN_IDLE, Y_CRAH, Y_RAT, Y_COIL, Y_WATER_KGS, Y_WATER_OUT, Y_DEMAND, Y_AISLE_DP, Y_INLET, Y_LATENT) = (
     range(12)
@@ -51,8 +56,13 @@ FAN_UP_PER_S, FAN_DOWN_PER_S = 1.0 / 30.0, 1.0 / 90.0
 VALVE_PER_S = 1.0 / 60.0
 VALVE_GAIN_PER_K, VALVE_INTEGRAL_PER_KS = 0.08, 0.002
 ROOM_AIR_KG_PER_W = 2.5e-3
-MAKEUP_KGS_PER_W = 0.16e-6  # 500 m³/h of outdoor air per MW
-MAKEUP_DRY, MAKEUP_HUMID = 0.0055, 0.0105  # the make-up unit's own humidity band [kg/kg]
+MAKEUP_KGS_PER_W = 0.32e-9  # a cubic metre an hour of outdoor air per MW
+MAKEUP_DRY = 0.0055  # the make-up unit humidifies to this [kg/kg]
+# Health of a hall's valve loop: stuck position (NaN = free), factor on its gain, stiction [ratio], and whether it winds up.
+LOOP_STUCK, LOOP_GAIN, LOOP_STICTION, LOOP_WIND_UP = range(4)
+WELL = np.array([np.nan, 1.0, 0.0, 0.0])
+SLOW_SENSOR_TAU_S, WOUND_UP = 30.0, 4.0
+NEAR_WORST = 0.5  # how much of its own CRAH's air a rack beside it gets, the rest is the hall's
 
 
 @kernel
@@ -112,33 +122,79 @@ def aisles(x: F64, drawn_kgs: float, heat_w: float, crah_kgs: float, row: F64, d
 
 
 @kernel
+def worst_share(row: F64) -> float:
+    """Share of the hall's air that its weakest CRAH moves; 0 where all are alike."""
+    return 1.0 / row[H_CRAHS] if row[H_WORST_UA] < 0.999 and row[H_CRAHS] > 1.5 else 0.0
+
+
+@kernel
+def units(
+    x: F64, sat: int, valve: int, integral: int, share: float, ua_wk: float, air_kgs: float, return_c: float, sat_sp_c: float,
+    water_c: float, open_ratio: float, loop: F64, pressure_pa: float, row: F64, dt_s: float,
+) -> tuple[float, float, float, float, float]:  # fmt: skip
+    """Advance valve and coil of CRAHs that are alike, a `share` of the hall's, whose states are at `sat`, `valve` and
+    `integral`; `loop` is the health of their valve loop, `LOOP_*`. Returns the valve's travel, sensible and latent heat
+    [W], condensate and water [kg/s]."""
+    # A gain set too high goes with what makes it so: an element deep in its well, behind a transmitter that filters.
+    x[X_SEEN] += (x[X_ELEMENT] - x[X_SEEN]) * dt_s / SLOW_SENSOR_TAU_S
+    x[X_ELEMENT] += (x[sat] - x[X_ELEMENT]) * dt_s / SLOW_SENSOR_TAU_S
+    error_k = (x[X_SEEN] if loop[LOOP_GAIN] > 1.0 else x[sat]) - sat_sp_c
+    most = WOUND_UP if loop[LOOP_WIND_UP] > 0.5 else 1.0
+    x[integral] = clamp(x[integral] + loop[LOOP_GAIN] * VALVE_INTEGRAL_PER_KS * error_k * dt_s, 0.0, most)
+    target = clamp(x[integral] + loop[LOOP_GAIN] * VALVE_GAIN_PER_K * error_k, 0.0, 1.0)
+    moved = clamp(target - x[valve], -VALVE_PER_S * dt_s, VALVE_PER_S * dt_s)
+    if abs(target - x[valve]) < loop[LOOP_STICTION]:
+        moved = 0.0
+    if loop[LOOP_STUCK] == loop[LOOP_STUCK]:
+        moved = loop[LOOP_STUCK] - x[valve]
+    x[valve] += moved
+    water_nom_kgs = share * row[H_WATER_NOM]
+    water_kgs = water_nom_kgs * x[valve] * open_ratio
+    sensible_w, latent_w, condensate_kgs = coil(
+        return_c, x[X_HUMID], share * air_kgs, water_c, water_kgs, ua_wk, share * row[H_AIR_NOM], water_nom_kgs, pressure_pa,
+        row[H_BYPASS],
+    )  # fmt: skip
+    off_c = return_c - sensible_w / (share * air_kgs * CP_AIR)
+    x[sat] += (off_c - x[sat]) * dt_s / SAT_TAU_S
+    return abs(moved), sensible_w, latent_w, condensate_kgs, water_kgs
+
+
+@kernel
 def crahs(
     x: F64, return_c: float, fan_sp: float, sat_sp_c: float, water_c: float, dp_pa: float, dp_nom_pa: float,
-    outdoor_w: float, pressure_pa: float, fans_ok: float, valve_stuck: float, row: F64, dt_s: float, y: F64,
+    outdoor_w: float, pressure_pa: float, fans_ok: float, loop: F64, row: F64, dt_s: float, y: F64,
 ) -> float:  # fmt: skip
-    """Advance fans, valve, coil and room humidity of a hall; returns the valve's travel."""
-    step = clamp(fan_sp - x[X_FAN], -FAN_DOWN_PER_S * dt_s, FAN_UP_PER_S * dt_s)
-    x[X_FAN] += step
-    error_k = x[X_SAT] - sat_sp_c
-    x[X_VALVE_I] = clamp(x[X_VALVE_I] + VALVE_INTEGRAL_PER_KS * error_k * dt_s, 0.0, 1.0)
-    target = clamp(x[X_VALVE_I] + VALVE_GAIN_PER_K * error_k, 0.0, 1.0)
-    moved = clamp(target - x[X_VALVE], -VALVE_PER_S * dt_s, VALVE_PER_S * dt_s)
-    if valve_stuck == valve_stuck:
-        moved = valve_stuck - x[X_VALVE]
-    x[X_VALVE] += moved
+    """Advance fans, valves, coils and room humidity of a hall; returns the valves' travel."""
+    x[X_FAN] += clamp(fan_sp - x[X_FAN], -FAN_DOWN_PER_S * dt_s, FAN_UP_PER_S * dt_s)
     density = pressure_pa / (287.055 * (x[X_SAT] + 273.15))
     air_kgs = max(row[H_AIR_NOM] * fans_ok * x[X_FAN] * density / 1.2, 0.01)
-    water_kgs = row[H_WATER_NOM] * fans_ok * x[X_VALVE] * math.sqrt(max(dp_pa, 0.0) / dp_nom_pa)
     y[Y_CRAH] = row[H_CRAHS] * fans_ok * (row[H_FAN_W] * x[X_FAN] ** row[H_FAN_EXP] * density / 1.2 + row[H_FAN_FLOOR])
     hot_c = return_c + y[Y_CRAH] / (air_kgs * CP_AIR)
-    sensible_w, latent_w, condensate_kgs = coil(
-        hot_c, x[X_HUMID], air_kgs, water_c, water_kgs, row[H_UA] * fans_ok, row[H_AIR_NOM] * fans_ok,
-        row[H_WATER_NOM] * fans_ok, pressure_pa,
+    open_ratio = math.sqrt(max(dp_pa, 0.0) / dp_nom_pa)
+    # Units that are out take their coil and water with them: the figures are those of the ones that run.
+    alive = row.copy()
+    alive[H_UA], alive[H_AIR_NOM], alive[H_WATER_NOM] = row[H_UA] * fans_ok, row[H_AIR_NOM] * fans_ok, row[H_WATER_NOM] * fans_ok
+    worst = worst_share(row)
+    each_wk = alive[H_UA] / (row[H_CRAHS] - 1.0 + row[H_WORST_UA])
+    others_wk = alive[H_UA] if worst == 0.0 else each_wk * (row[H_CRAHS] - 1.0)
+    sat = X_SAT if worst == 0.0 else X_SAT_OTHERS
+    travel, sensible_w, latent_w, condensate_kgs, water_kgs = units(
+        x, sat, X_VALVE, X_VALVE_I, 1.0 - worst, others_wk, air_kgs, hot_c, sat_sp_c, water_c, open_ratio, loop,
+        pressure_pa, alive, dt_s,
     )  # fmt: skip
-    off_c = hot_c - sensible_w / (air_kgs * CP_AIR)
-    x[X_SAT] += (off_c - x[X_SAT]) * dt_s / SAT_TAU_S
-    makeup_kgs = MAKEUP_KGS_PER_W * row[H_IT_NOM]
-    makeup_w = clamp(outdoor_w, MAKEUP_DRY, MAKEUP_HUMID)
+    if worst > 0.0:
+        more = units(
+            x, X_SAT_WORST, X_VALVE_WORST, X_VALVE_I_WORST, worst, each_wk * row[H_WORST_UA], air_kgs, hot_c, sat_sp_c,
+            water_c, open_ratio, WELL, pressure_pa, alive, dt_s,
+        )  # fmt: skip
+        travel += worst * more[0]
+        sensible_w += more[1]
+        latent_w += more[2]
+        condensate_kgs += more[3]
+        water_kgs += more[4]
+        x[X_SAT] = (1.0 - worst) * x[X_SAT_OTHERS] + worst * x[X_SAT_WORST]
+    makeup_kgs = MAKEUP_KGS_PER_W * row[H_MAKEUP] * row[H_IT_NOM]
+    makeup_w = clamp(outdoor_w, MAKEUP_DRY, max(row[H_MAKEUP_HUMID], MAKEUP_DRY))
     x[X_HUMID] += dt_s * (makeup_kgs * (makeup_w - x[X_HUMID]) - condensate_kgs) / (ROOM_AIR_KG_PER_W * row[H_IT_NOM])
     x[X_HUMID] = max(x[X_HUMID], 1e-4)
     y[Y_RAT] = return_c
@@ -146,7 +202,7 @@ def crahs(
     y[Y_LATENT] = condensate_kgs * LATENT_JKG
     y[Y_WATER_KGS] = water_kgs
     y[Y_WATER_OUT] = water_c + (sensible_w + latent_w) / (max(water_kgs, 1e-3) * CP_WATER) if water_kgs > 1e-3 else water_c
-    return abs(moved)
+    return travel
 
 
 @kernel

@@ -83,7 +83,8 @@ class Sensors:
         return {
             "it_power": y[:, room.Y_IT], "sat": self.sat_c, "rat": y[:, room.Y_RAT], "room_dewpoint": dewpoint,
             "crah_fan_speed": x[:, room.X_FAN], "crah_fan_power": y[:, room.Y_CRAH],
-            "server_fan_power": y[:, room.Y_SRV_FAN], "valve": x[:, room.X_VALVE], "aisle_dp": y[:, room.Y_AISLE_DP],
+            "server_fan_power": y[:, room.Y_SRV_FAN], "aisle_dp": y[:, room.Y_AISLE_DP],
+            "valve": np.maximum(x[:, room.X_VALVE], x[:, room.X_VALVE_WORST]),
             "oadb": plant._weather_now[0], "oawb": plant._weather_now[1],
             **{role: self.water_c[k] for role, k in WATER_STATES.items()},
             "chw_flow": out[physics.P_CHW_KGS], "chw_dp": s[physics.S_DP], "cw_flow": out[physics.P_CW_KGS],

@@ -23,6 +23,7 @@ from sim_plant.load import synthetic
 from sim_plant.plant import SimPlant
 from tools.odd_hall import with_halls
 
+pytestmark = pytest.mark.alone
 ROOT = SITE.parent.parent.parent
 TOPIC = "coolctl/v1/hall1mw/tel"
 BATCH_POINTS = 500

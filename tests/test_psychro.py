@@ -17,6 +17,8 @@ RANGES = {
     "saturation_humidity_ratio_kgkg": ((-20.0, 45.0), (7e4, 1.05e5)),
     "enthalpy_jkg": ((-20.0, 45.0), (0.0, 0.03)),
     "saturation_enthalpy_jkg": ((-20.0, 45.0), (7e4, 1.05e5)),
+    "saturated_at_c": ((-15e3, 300e3), (7e4, 1.05e5)),
+    "humidity_from_wet_bulb_kgkg": ((20.0, 45.0), (10.0, 20.0), (7e4, 1.05e5)),
     "wet_bulb_c": ((-20.0, 45.0), (0.05, 1.0), (7e4, 1.05e5)),
     "dew_point_c": ((-20.0, 45.0), (0.05, 1.0)),
     "dew_point_from_wet_bulb_c": ((20.0, 45.0), (10.0, 20.0), (7e4, 1.05e5)),
@@ -70,6 +72,12 @@ def test_dew_point_from_wet_bulb_inverts_wet_bulb(t_c: float, rh: float, pressur
     assert psychro.dew_point_c(t_c, rh) - 1e-6 <= wet_c <= t_c + 1e-6
     # The balance is the same both ways; 48 halvings of 40 K leave nothing but rounding, magnified in dry cold air.
     assert psychro.dew_point_from_wet_bulb_c(t_c, wet_c, pressure_pa) == pytest.approx(psychro.dew_point_c(t_c, rh), abs=1e-4)
+
+
+@pytest.mark.parametrize("t_c", [-15.0, 0.0, 22.5, 60.0])
+def test_saturated_air_has_the_enthalpy_that_it_is_looked_up_by(t_c: float) -> None:
+    # 24 halvings of 100 K.
+    assert psychro.saturated_at_c(psychro.saturation_enthalpy_jkg(t_c, 88e3), 88e3) == pytest.approx(t_c, abs=1e-5)
 
 
 def test_wet_bulb_falls_with_altitude_and_humidity_ratio_rises() -> None:

@@ -20,7 +20,16 @@ from coolctl.control.estimate import Estimate
 from coolctl.num import first_order
 from coolctl.psychro import CP_WATER_JKGK
 from coolctl.thermal import chiller, pump_fan, tower
-from coolctl.thermal.plant import W_HALL, W_OADB, W_PRESSURE, PlantParams, air_density_kgm3, condenser_units
+from coolctl.thermal.plant import (
+    W_HALL,
+    W_OADB,
+    W_PRESSURE,
+    PlantParams,
+    air_density_kgm3,
+    chw_pump_w,
+    condenser_units,
+    cw_pump_w,
+)
 from coolctl.thermal.room import HallParams
 
 if TYPE_CHECKING:
@@ -32,6 +41,7 @@ GAINS = ("crah_fan", "chw_pump", "cw_pump", "tower_fan", "chiller_eir")
 PRIOR_SD = 0.15
 BOUND = math.log(1.5)  # a machine further from its record than this is a wrong meter or a wrong record
 MEASURED_SD, DRIFT_SD = 0.30, 1.5e-3  # per observation: errors of one sensor are alike from one moment to the next
+AGE_SD_PER_DAY = 0.01  # of what is known from before a restart
 OBSERVE_EVERY_S = 10.0
 STEADY_S, STEADY_TAU_S, STEADY_RATIO, STEADY_K = 180.0, 120.0, 0.02, 0.3
 REFUSED_IN_A_ROW = 30
@@ -89,6 +99,18 @@ class Calibrator:
     def steady_s(self) -> float:
         """For how long load and water have stood still [s]."""
         return self._steady_s
+
+    def known(self) -> dict[str, list[float]]:
+        """What has been learnt, to be kept over a restart: per gain its logarithm and variance."""
+        return {name: [float(x), float(v)] for name, x, v in zip(GAINS, self.log, self.variance, strict=True)}
+
+    def restore(self, known: dict[str, list[float]], age_s: float = 0.0) -> None:
+        """Start from what was learnt `age_s` [s] ago. What is no gain, or out of bounds, is left at the prior."""
+        for k, name in enumerate(GAINS):
+            log, variance = (known.get(name) or [np.nan, np.nan])[:2]
+            if abs(log) <= BOUND and 0.0 < variance <= PRIOR_SD**2:
+                self.log[k] = log
+                self.variance[k] = min(variance + AGE_SD_PER_DAY**2 * max(age_s, 0.0) / 86400.0, PRIOR_SD**2)
 
     def gains(self) -> list[Gain]:
         """All gains, for people and metrics."""
@@ -148,13 +170,7 @@ class Calibrator:
         p, flow_kgs = self._p, est.plant["chw_flow"]
         if not flow_kgs > LOAD_MIN_RATIO * p.chw_flow_nom_kgs:
             return math.nan
-        q = flow_kgs / p.chw_flow_nom_kgs
-        head_pa = est.plant["chw_dp"] + p.chw_pump.head_friction_pa * q * q
-        if est.plant["economizer_on"] > 0.5:
-            q_hx = flow_kgs / p.economizer.flow_nom_kgs
-            head_pa += p.economizer.pressure_drop_nom_pa * q_hx * q_hx
-        pumps = min(max(math.ceil(flow_kgs / p.chw_pump.flow_nom_kgs - 0.03), 1.0), p.chw_pumps)
-        return float(pump_fan.pump_power_w(flow_kgs, head_pa, pumps, p.chw_pump))
+        return float(chw_pump_w(flow_kgs, est.plant["chw_dp"], est.plant["chillers_on"], est.plant["economizer_on"], p))
 
     def _condenser(self, est: Estimate, value: F64, power: dict[str, float]) -> list[tuple[str, float]]:
         """Condenser pumps, towers, chillers: all need the condenser water's flow."""
@@ -164,13 +180,9 @@ class Calibrator:
         units = condenser_units(plant["chillers_on"], plant["economizer_on"], p)
         if not (cw_kgs > 1.0 and units > 0.5):
             return []
-        q = cw_kgs / (units * p.cw_pump.flow_nom_kgs)
-        head_pa = p.cw_pump.head_static_pa + p.cw_pump.head_friction_pa * q * q
-        if plant["economizer_on"] > 0.5:
-            q_hx = cw_kgs / p.economizer.flow_nom_kgs
-            head_pa += p.economizer.pressure_drop_nom_pa * q_hx * q_hx
+        pump_w = float(cw_pump_w(cw_kgs, plant["chillers_on"], plant["economizer_on"], p))
         cells = max(plant["tower_cells_on"], 1.0)
-        found = [("cw_pump", _ratio(power["cw_pump"], float(pump_fan.pump_power_w(cw_kgs, head_pa, units, p.cw_pump))))]
+        found = [("cw_pump", _ratio(power["cw_pump"], pump_w))]
         if speed >= SPEED_MIN:
             fan_w = cells * tower.fan_power_w(speed, est.w[W_OADB], est.w[W_PRESSURE], p.tower)
             found += [("tower_fan", _ratio(power["tower"], fan_w))]

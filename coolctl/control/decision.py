@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from coolctl.control import loops
 from coolctl.control.mode import MODES, PUBLISHING
 from coolctl.control.prices import PLAN_LIMITS, binding_names
 from coolctl.control.shield import LIMITS
@@ -23,7 +24,7 @@ TERMS = (
     "it_w", "hottest_c", "oawb_c", "dewpoint_c", "measured_w", "model_w", "baseline_w", "plan_w", "policy_w",
     "ride_through_s", "chwst_cap_c", "inlet_bias_k", "trim_k", "plr", "clean_s", "policy_used", "quorum",
     "substituted", "gateway_age_s", "confirmed", "suspect_hall", "suspect_kind",
-    "suspect_size", "plan_binding", *(f"price_{limit.name}_w" for limit in PLAN_LIMITS),
+    "suspect_size", "sick_loops", "plan_binding", *(f"price_{limit.name}_w" for limit in PLAN_LIMITS),
 )  # fmt: skip
 SUSPECT = TERMS.index("suspect_hall")
 FIRST_PRICE = TERMS.index(f"price_{PLAN_LIMITS[0].name}_w")
@@ -94,6 +95,13 @@ class Decision:
         """The hall that stands out, if one does."""
         hall, kind, size = self.term_values[SUSPECT : SUSPECT + 3].tolist()
         return Finding(int(hall), list(KINDS)[int(kind)], size) if hall == hall else None
+
+    @property
+    def sick_loops(self) -> dict[str, str]:
+        """The plant's own loops that do not work as they should, by name, and what is wrong with each."""
+        names = [f"{hall}.valve" for hall in self.site.halls] + ["towers"]
+        found = loops.decode(float(self.term_values[TERMS.index("sick_loops")]))
+        return {names[s.loop]: loops.KINDS[s.kind] for s in found if s.loop < len(names)}
 
     @property
     def plan_binding(self) -> list[str]:

@@ -38,7 +38,7 @@ F64 = NDArray[np.float64]
 SWEEPS = 5
 SHRINK = 0.5
 LOAD_EVENT_RATIO, WETBULB_EVENT_K = 0.03, 0.5
-SWITCH_GAIN_RATIO, SWITCH_GAIN_W, SWITCH_CONFIRMATIONS = 0.03, 500.0, 2
+SWITCH_GAIN_RATIO, SWITCH_GAIN_W, SWITCH_CONFIRMATIONS = 0.02, 200.0, 5
 EVENT_MIN_S = 15.0
 CAP_BISECTIONS = 5
 EVALUATIONS_A_TICK = 100
@@ -51,6 +51,14 @@ class Proposal(NamedTuple):
     z: F64
     chillers: float
     economizer: float
+
+
+class Found(NamedTuple):
+    """Where a search ended: its cost in the model [W], and whether it keeps every limit."""
+
+    cost_w: float
+    proposal: Proposal
+    feasible: bool
 
 
 class Plan(NamedTuple):
@@ -94,7 +102,7 @@ class Planner:
         self.cap_name = "ride_through"
         self._precool_max_k, self._precool_k, self._precool_from_c = precool_max_k, 0.0, np.nan
         self._queue: list[Proposal] = []
-        self._found: list[tuple[float, Proposal]] = []
+        self._found: list[Found] = []
         self._started_s = -np.inf
         self._load_w, self._wetbulb_c = np.nan, np.nan
         self._votes: dict[tuple[float, float], int] = {}
@@ -204,46 +212,49 @@ class Planner:
         sweeps = min(self._sweeps_left, self._sweeps_a_tick)
         n, e = candidate.chillers, candidate.economizer
         held = self._rules.expected(self._now_u, w, n, e)
-        cost = descend(
+        descend(
             candidate.z, n, e, held, w, self._halls, self._p, lim, self.lo,
             self._upper(), sweeps, self._steps, self._u, self._out,
         )  # fmt: skip
         self._sweeps_left -= sweeps
         if not self._sweeps_left:
-            self._found.append((float(cost), candidate))
+            cost = self._complete(candidate, w, lim)
+            feasible = bool(cost <= weighted_w(lim, self._out) + INFEASIBLE_W)
+            self._found.append(Found(cost, candidate, feasible))
         return not self._sweeps_left
 
     def _finish(self, w: F64, lim: Limits, baseline_u: F64, current: Proposal) -> None:
         """Choose among the candidates; never worse in the model than the rule baseline."""
         machines = (current.chillers, current.economizer)
-        same = [f for f in self._found if (f[1].chillers, f[1].economizer) == machines]
-        others = [f for f in self._found if (f[1].chillers, f[1].economizer) != machines]
-        best = min(same, key=lambda f: f[0]) if same else (np.inf, current)
+        same = [f for f in self._found if (f.proposal.chillers, f.proposal.economizer) == machines]
+        others = [f for f in self._found if (f.proposal.chillers, f.proposal.economizer) != machines]
+        best = min(same, key=lambda f: f.cost_w) if same else Found(np.inf, current, False)
         source = "policy, refined"
         if others:
-            other = min(others, key=lambda f: f[0])
-            if self._confirmed(best[0], other):
+            other = min(others, key=lambda f: f.cost_w)
+            if self._confirmed(best, other):
                 best, source = other, "machines changed"
         baseline_cost = self._baseline_cost(baseline_u, w, lim)
-        if baseline_cost < best[0]:
+        if baseline_cost < best.cost_w:
             z = np.empty(len(self.lo))
             free_variables(baseline_u, w, self._halls, z)
-            best = (baseline_cost, Proposal(z, baseline_u[U_CHILLERS], baseline_u[U_ECONOMIZER]))
+            best = Found(baseline_cost, Proposal(z, baseline_u[U_CHILLERS], baseline_u[U_ECONOMIZER]), True)
             source = "rule baseline is cheaper in the model"
         if self._precool_k > 0.0:
             source += ", cooled ahead of a dearer hour"
-        chosen = best[1]
+        chosen = best.proposal
         self._complete(chosen, w, lim)
         self.plan = Plan(
-            self._u.copy(), chosen.z.copy(), chosen.chillers, chosen.economizer, best[0], self._policy_cost_w,
+            self._u.copy(), chosen.z.copy(), chosen.chillers, chosen.economizer, best.cost_w, self._policy_cost_w,
             baseline_cost, source, binding(self._u, self._out, Box(lim, self.lo, self._upper())),
         )  # fmt: skip
 
-    def _confirmed(self, now_cost: float, other: tuple[float, Proposal]) -> bool:
-        key = (other[1].chillers, other[1].economizer)
-        if now_cost > INFEASIBLE_W + other[0] or not np.isfinite(now_cost):
+    def _confirmed(self, now: Found, other: Found) -> bool:
+        """Whether to change machines: at once where the present ones cannot keep the limits, else for a lasting gain."""
+        key = (other.proposal.chillers, other.proposal.economizer)
+        if not now.feasible and other.cost_w < now.cost_w:
             return True
-        better = other[0] < (1.0 - SWITCH_GAIN_RATIO) * now_cost - SWITCH_GAIN_W
+        better = other.cost_w < (1.0 - SWITCH_GAIN_RATIO) * now.cost_w - SWITCH_GAIN_W
         self._votes = {key: self._votes.get(key, 0) + 1} if better else {}
         return self._votes.get(key, 0) >= SWITCH_CONFIRMATIONS
 

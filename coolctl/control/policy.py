@@ -39,7 +39,10 @@ FEATURES = (
     Feature("chwst_cap_c", 8.0, 20.0),
     Feature("dewpoint_c", -10.0, 18.0),
     Feature("chillers_available_ratio", 0.0, 1.0),
+    Feature("makeup_worth_kwhm3", 0.0, 60.0),
     Feature("economizer_present", 0.0, 1.0),
+    Feature("economizer_parallel", 0.0, 1.0),
+    Feature("primary_secondary", 0.0, 1.0),
     Feature("chiller_size_ratio", 0.3, 1.2),
     Feature("tower_water_ratio", 0.5, 2.0),
     Feature("chiller_eir_ratio", 0.11, 0.30),
@@ -63,6 +66,7 @@ Y_SAT, Y_CHWST, Y_CWST, Y_CW_FLOW, Y_AIRFLOW, Y_CHILLERS, Y_ECONOMIZER = range(l
 LOW = np.array([f.low for f in FEATURES], dtype=np.float32)
 HIGH = np.array([f.high for f in FEATURES], dtype=np.float32)
 DEWPOINT_UNKNOWN_C = 12.0
+KWHM3_PER_WKGS = WATER_DENSITY_KGM3 / 3.6e6
 
 
 class Policy(Protocol):
@@ -79,6 +83,7 @@ class Situation(NamedTuple):
     inlet_limit_c: float
     chwst_cap_c: float
     chillers_available: float
+    makeup_wkgs: float = 0.0
 
 
 def describe(halls: F64, p: PlantParams) -> tuple[float, ...]:
@@ -99,6 +104,8 @@ def describe(halls: F64, p: PlantParams) -> tuple[float, ...]:
     recirculated_k = column["recirculation_ratio"] * column["server_delta_t_nom_k"]
     return (
         p.economizer.present,
+        p.economizer.parallel,
+        p.primary_secondary,
         it_w / duty_w,
         p.cells * p.tower.water_flow_nom_kgs / (p.chillers * p.chiller.condenser_flow_nom_kgs),
         p.chiller.eir_scale / p.chiller.cop_ref,
@@ -128,6 +135,7 @@ def features(est: Estimate, s: Situation, it_nom_w: float, plant: tuple[float, .
         s.chwst_cap_c,
         dewpoint_c,
         s.chillers_available / chillers,
+        s.makeup_wkgs * KWHM3_PER_WKGS,
         *plant,
     )
     return np.array([row], dtype=np.float32)

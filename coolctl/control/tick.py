@@ -18,6 +18,7 @@ from coolctl.control.decision import Decision
 from coolctl.control.estimate import Estimate, Estimator
 from coolctl.control.feedforward import AirflowDemand
 from coolctl.control.guideline36 import B2
+from coolctl.control.loops import Loops, Sickness, encode
 from coolctl.control.objective import Limits, planning_limits
 from coolctl.control.planner import Plan, Planner, Proposal
 from coolctl.control.plant_rules import PlantRules
@@ -61,7 +62,7 @@ RIDE_THROUGH_EVERY_S = 5.0
 # The load that may be back at any moment: what was seen, forgotten slowly; carefully assumed at the start.
 PEAK_TAU_S, PEAK_START_RATIO = 24.0 * 3600.0, 0.75
 OVER_ALARM_TICKS, NO_COOLING_S = 2, 60.0
-HOT_SPOT_OFFSET, COIL_UA = (HallParams._fields.index(n) for n in ("hot_spot_offset_k", "coil_ua_nom_wk"))
+HOT_SPOT_OFFSET, COIL_UA, DEWPOINT = (HallParams._fields.index(n) for n in ("hot_spot_offset_k", "coil_ua_nom_wk", "dewpoint_c"))
 
 
 class GatewayView(NamedTuple):
@@ -97,6 +98,7 @@ class Tick:
         self.shield = Shield(self.halls, self.p, f.limits, f.rates, f.dwell, authority, self.required_s)
         self._calibrator = Calibrator(site, self.halls, self.p) if f.control.calibrate else None
         self.zones = Zones(self.halls, self.p)
+        self._loops = Loops(len(self.halls))
         self._model = (self.halls, self.p)
         self._described = describe(self.halls, self.p)
         self._adopted_s = -np.inf
@@ -121,7 +123,10 @@ class Tick:
         self._seq += 1
         est = self._estimator.assess(snap)
         self.conditions = est.w
-        self._calibrate(est, snap, dt_s)
+        sick = self._sick_loops(est, dt_s)
+        est = self._loops.steadied(est, sick)
+        if not sick:
+            self._calibrate(est, snap, dt_s)
         self._hear(est)
         forgotten = self._peak_w + (est.w[W_HALL:] - self._peak_w) * (dt_s / PEAK_TAU_S)
         self._peak_w = np.maximum(est.w[W_HALL:], forgotten)
@@ -129,7 +134,7 @@ class Tick:
         baseline_u = self.baseline.step(est, demand, dt_s)
         measured_u = self._measured(est)
         last = self.shield.last if self.shield.last is not None else baseline_u
-        self.zones.observe(est, last[U_HALL::2], dt_s)
+        self.zones.observe(est, last[U_HALL::2], dt_s, {s.loop for s in sick})
         own_u = self.rules.present(measured_u, last, est.w)
         baseline_u = np.where(self.rules.owned, own_u, baseline_u)
         known_u = np.where(self.rules.owned, own_u, last)
@@ -142,6 +147,7 @@ class Tick:
         plan = self._plan(est, proposal, baseline_u, available, dt_s)
         wish, used = self._wish(mode, plan, baseline_u, demand)
         wish = np.where(self.rules.owned, own_u, wish)
+        self._loops.hold(wish, last, sick, est.now_s)
         context = Context(
             est, demand, baseline_u, mode == "bounded", mode == "emergency", mode != self._mode_before,
             gateway.confirmed, self._planner.chwst_cap_c, self._planner.cap_name, ride_s, available, own_u,
@@ -150,11 +156,17 @@ class Tick:
             self.shield.last = None  # the plant was its own meanwhile: start from where it is
         u, bits = self.shield.limit(wish, context, dt_s)
         self._mode_before = mode
-        terms = self._terms(est, plan, baseline_u, model_w, ride_s, gateway, used)
+        terms = self._terms(est, plan, baseline_u, model_w, ride_s, gateway, used, sick)
         return Decision(
             self.site, snap.now_s, self._seq, mode, self.modes.granted, reason, u, wish, u_policy, baseline_u, bits,
             terms, plan.source if plan else "no plan yet", policy_fault,
         )  # fmt: skip
+
+    def _sick_loops(self, est: Estimate, dt_s: float) -> list[Sickness]:
+        """The plant's own loops that do not follow as they should, seen against the setpoints that were published."""
+        if self.shield.last is not None:
+            self._loops.observe(est, self.shield.last, dt_s)
+        return self._loops.sick(est.now_s)
 
     def _hear(self, est: Estimate) -> None:
         """Until racks and IT power have been heard once, nothing is published; what was assumed is then forgotten."""
@@ -171,6 +183,15 @@ class Tick:
             self._adopted_s = est.now_s
             self._model = self._calibrator.calibrated()
             self._described = describe(*self._model)
+
+    def restore(self, known: dict[str, list[float]], age_s: float = 0.0) -> None:
+        """Start calibration from what was known before a restart."""
+        if self._calibrator is not None:
+            self._calibrator.restore(known, age_s)
+
+    def known(self) -> dict[str, list[float]]:
+        """What calibration would want back after a restart; empty where it is switched off."""
+        return self._calibrator.known() if self._calibrator else {}
 
     def gains(self) -> list[Gain]:
         """What calibration has found of the machines' powers; empty where it is switched off."""
@@ -226,7 +247,7 @@ class Tick:
         if self.policy is None:
             return None, none, "no admitted policy"
         limit_c = self.site.file.limits.rack_inlet_limit_c
-        s = Situation(limit_c, self._planner.chwst_cap_c, available)
+        s = Situation(limit_c, self._planner.chwst_cap_c, available, self._worth.makeup_wkgs(est))
         x = features(est, s, float(self._it_nom_w.sum()), self._described, self.p.chillers)
         strange = outside(x)
         if strange:
@@ -266,12 +287,14 @@ class Tick:
         lim = self.site.file.limits
         return planning_limits(lim, lim.rack_inlet_limit_c, 0.0, est.dewpoint_c, self._worth.makeup_wkgs(est))
 
-    def _halls_seen(self) -> F64:
+    def _halls_seen(self, est: Estimate) -> F64:
         """The model's halls with what their racks say: each hall's hot spot moved by its own bias
-        and trim, its coil as its valve tells."""
+        and trim, its coil as its valve tells, its air as humid as it is."""
         halls = self._model[0].copy()
         halls[:, HOT_SPOT_OFFSET] += self._bias_k + self._trim_k
         halls[:, COIL_UA] *= self.zones.coil_factors()
+        if est.dewpoint_c == est.dewpoint_c:
+            halls[:, DEWPOINT] = est.dewpoint_c
         return halls
 
     def _plan(self, est: Estimate, proposal: Proposal | None, baseline_u: F64, available: float, dt_s: float) -> Plan | None:
@@ -279,7 +302,7 @@ class Tick:
         if self._planner.searching and self._ride_at_s == est.now_s and dt_s <= SHORT_TICK_S:
             return self._planner.plan  # this tick has paid for a roll-out already
         if self._planner.due(est.w, est.now_s):
-            self._planner.adopt(self._halls_seen(), self._model[1])
+            self._planner.adopt(self._halls_seen(est), self._model[1])
         return self._planner.step(
             est.w, self._limits(est), proposal, baseline_u, last, available, est.now_s, dt_s, self._peak_w,
             self._worth.ahead_ratio(est),
@@ -299,8 +322,9 @@ class Tick:
         return wish, True
 
     def _terms(
-        self, est: Estimate, plan: Plan | None, baseline_u: F64, model_w: float, ride_s: float, gateway: GatewayView, used: bool
-    ) -> F64:
+        self, est: Estimate, plan: Plan | None, baseline_u: F64, model_w: float, ride_s: float, gateway: GatewayView, used: bool,
+        sick: list[Sickness],
+    ) -> F64:  # fmt: skip
         evaluate_plant(baseline_u, est.w, *self._model, self._out)
         suspect, nothing = self.zones.suspect(), np.nan
         return np.array([
@@ -310,5 +334,5 @@ class Tick:
             float(used), float(est.quorum), float(len(est.substituted)), gateway.age_s, float(gateway.confirmed),
             float(suspect.hall) if suspect else nothing,
             float(list(KINDS).index(suspect.kind)) if suspect else nothing, suspect.size if suspect else nothing,
-            float(plan.binding) if plan else nothing, *self._planner.pricer.values.tolist(),
+            encode(sick), float(plan.binding) if plan else nothing, *self._planner.pricer.values.tolist(),
         ])  # fmt: skip

@@ -7,6 +7,7 @@ Every hall's coil is followed through its valve in steady moments. What stands o
 from __future__ import annotations
 
 import math
+from collections.abc import Set
 from typing import NamedTuple
 
 import numpy as np
@@ -65,9 +66,11 @@ class Zones:
         self._suspect: Finding | None = None
         self._observed_s = -np.inf
 
-    def observe(self, est: Estimate, sat_sp_c: F64, dt_s: float) -> None:
-        """Take what is measured now; `sat_sp_c` are the supply air setpoints in force."""
+    def observe(self, est: Estimate, sat_sp_c: F64, dt_s: float, sick: Set[int] = frozenset()) -> None:
+        """Take what is measured now; `sat_sp_c` are the supply air setpoints in force, `sick` halls whose valve loop tells
+        nothing of their coil."""
         steady = self._follow_steadiness(est, dt_s)
+        steady[[h for h in sick if h < len(steady)]] = False
         since_s = est.now_s - self._observed_s
         if 0.0 <= since_s < OBSERVE_EVERY_S:
             return
@@ -143,12 +146,13 @@ class Zones:
         air_kgs = crah_air_kgs(speed, sat_c, est.w[W_PRESSURE], hall)
         fan_w = hall.crahs * pump_fan.fan_power_w(speed, density, hall.fan_power_nom_w, hall.fan_exponent, hall.fan_power_floor_w)
         heat_w = float(est.it_w[h]) + fan_w + hall.misc_heat_w
+        worst_wk = room.weakest_ua_wk(hall)
         ratio = valve * (dp_pa / self._p.chw_pump.head_static_pa) ** 0.5
         air_in_c, air_ratio = sat_c + heat_w / (air_kgs * CP_AIR_JKGK), air_kgs / hall.air_flow_nom_kgs
 
         def carried_w(factor: float) -> float:
-            coil = hall._replace(coil_ua_nom_wk=factor * hall.coil_ua_nom_wk)
-            return float(room.coil_heat_w(ratio, chwst_c, air_in_c, air_kgs, air_ratio, coil))
+            # The valve is the widest: that of the weakest coil, which carries its share like the others.
+            return float(room.coil_heat_w(ratio, chwst_c, air_in_c, air_kgs, air_ratio, factor * worst_wk, hall))
 
         low, high = FACTOR_LOW, FACTOR_HIGH
         if carried_w(high) - carried_w(low) < TELLING * heat_w:

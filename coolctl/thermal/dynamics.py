@@ -75,7 +75,7 @@ def _step(
         air_ratio = air_kgs / hall.air_flow_nom_kgs
         mass_c = state[2 * h]
         wanted_w = air_kgs * CP_AIR_JKGK * (mass_c - u[U_HALL + 2 * h])
-        ratio, short_w = room.coil_water_ratio(
+        ratio, _widest, short_w = room.crah_water_ratios(
             max(wanted_w, 1.0), supply_c, u[U_HALL + 2 * h], air_kgs, air_ratio, open_ratio, hall
         )
         coil_w = max(wanted_w, 1.0) - short_w

@@ -1,4 +1,5 @@
-"""Waterside economizer: a plate heat exchanger in series ahead of the chillers on the chilled water return."""
+"""Waterside economizer: a plate heat exchanger ahead of the chillers on the chilled water return; on the condenser side in
+series with the condensers or beside them."""
 
 from __future__ import annotations
 
@@ -10,12 +11,13 @@ from coolctl.psychro import CP_WATER_JKGK
 
 
 class EconomizerParams(NamedTuple):
-    """`present` is 0 or 1; the pressure drop is that of one side at nominal flow."""
+    """`present` and `parallel` are 0 or 1; the pressure drop is that of one side at nominal flow."""
 
     present: float
     ua_nom_wk: float
     flow_nom_kgs: float
     pressure_drop_nom_pa: float
+    parallel: float
 
 
 @kernel

@@ -11,7 +11,7 @@ from coolctl.thermal.chiller import ChillerParams
 from coolctl.thermal.economizer import EconomizerParams
 from coolctl.thermal.plant import PlantParams
 from coolctl.thermal.pump_fan import PumpParams
-from coolctl.thermal.room import HALL_COLUMNS, HallParams
+from coolctl.thermal.room import DEWPOINT_DRY_C, HALL_COLUMNS, HallParams
 from coolctl.thermal.tower import TowerParams
 
 if TYPE_CHECKING:
@@ -66,8 +66,9 @@ def _tower(site: Site) -> TowerParams:
 def _economizer(site: Site) -> EconomizerParams:
     e = site.economizer
     if e is None:
-        return EconomizerParams(0.0, 1.0, 1.0, 0.0)
-    return EconomizerParams(1.0, float(e.ua_nom_wk), float(e.flow_nom_kgs), float(e.pressure_drop_nom_pa))
+        return EconomizerParams(0.0, 1.0, 1.0, 0.0, 0.0)
+    parallel = 1.0 if site.file.economizer and site.file.economizer.topology == "parallel" else 0.0
+    return EconomizerParams(1.0, float(e.ua_nom_wk), float(e.flow_nom_kgs), float(e.pressure_drop_nom_pa), parallel)
 
 
 def plant_params(site: Site) -> PlantParams:
@@ -90,6 +91,8 @@ def plant_params(site: Site) -> PlantParams:
         _economizer(site),
         float(f.chw_loop.volume_m3),
         float(f.chw_loop.buffer_m3),
+        1.0 if f.chw_loop.arrangement == "primary_secondary" else 0.0,
+        float(f.chw_loop.primary_head_pa),
     )
 
 
@@ -105,7 +108,7 @@ def hall_array(site: Site) -> NDArray[np.float64]:
             fan_exponent=crah.fan_exponent,
             fan_power_floor_w=crah.fan_power_floor_w,
             fan_speed_min_ratio=crah.speed_min_ratio,
-            coil_ua_nom_wk=hall.crahs * crah.coil_ua_nom_wk,
+            coil_ua_nom_wk=(hall.crahs - 1 + hall.crah_worst_ua_ratio) * crah.coil_ua_nom_wk,
             coil_water_flow_nom_kgs=hall.crahs * crah.coil_water_flow_nom_kgs,
             leak_ratio=hall.leak_ratio,
             recirculation_ratio=hall.recirculation_ratio,
@@ -118,5 +121,8 @@ def hall_array(site: Site) -> NDArray[np.float64]:
             server_delta_t_nom_k=servers.delta_t_nom_k,
             server_leakage_per_k=servers.leakage_per_k,
             structure_jk=hall.structure_jk,
+            crah_worst_ua_ratio=hall.crah_worst_ua_ratio,
+            coil_bypass_ratio=hall.coil_bypass_ratio,
+            dewpoint_c=DEWPOINT_DRY_C,
         )
     return rows

@@ -64,13 +64,63 @@ class PlantParams(NamedTuple):
     economizer: EconomizerParams
     loop_volume_m3: float
     buffer_m3: float
+    primary_secondary: float  # 0 or 1
+    primary_head_pa: float
 
 
 @kernel
 def condenser_units(chillers_on: float, economizer_on: float, p: PlantParams) -> float:
-    """Condenser pumps in operation: one per running chiller, at least the duty set while the economizer runs."""
-    duty = max(p.chillers - p.chillers_redundant, 1.0)
-    return max(chillers_on, economizer_on * duty)
+    """Condenser pumps in operation: one per running chiller, and for the economizer a duty set: the same where it is in
+    series with the condensers, its own beside them."""
+    duty = economizer_on * duty_units(p)
+    if p.economizer.parallel > 0.5:
+        return min(chillers_on + duty, max(p.cw_pumps, chillers_on))
+    return max(chillers_on, duty)
+
+
+@kernel
+def duty_units(p: PlantParams) -> float:
+    """Chillers of the design load, without the redundant ones."""
+    return max(p.chillers - p.chillers_redundant, 1.0)
+
+
+@kernel
+def plate_water_kgs(chillers_on: float, cw_kgs: float, p: PlantParams) -> float:
+    """Condenser water through the plates [kg/s] while they are in use: all of it, or their share beside the condensers."""
+    if p.economizer.parallel < 0.5:
+        return cw_kgs
+    return cw_kgs * duty_units(p) / (duty_units(p) + chillers_on)
+
+
+@kernel
+def chw_pump_w(flow_kgs: float, dp_pa: float, chillers_on: float, economizer_on: float, p: PlantParams) -> float:
+    """Power of the chilled water pumps [W]: those of the halls, and of each running chiller where it has its own."""
+    q = flow_kgs / p.chw_flow_nom_kgs
+    head_pa = dp_pa + p.chw_pump.head_friction_pa * q * q
+    if economizer_on > 0.5:
+        q_hx = flow_kgs / p.economizer.flow_nom_kgs
+        head_pa += p.economizer.pressure_drop_nom_pa * q_hx * q_hx
+    pumps = clamp(np.ceil(flow_kgs / p.chw_pump.flow_nom_kgs - 0.03), 1.0, p.chw_pumps)
+    total_w = pump_fan.pump_power_w(flow_kgs, head_pa, pumps, p.chw_pump)
+    if p.primary_secondary > 0.5 and chillers_on > 0.5:
+        primary_kgs = chillers_on * p.evaporator_flow_nom_kgs
+        total_w += pump_fan.pump_power_w(primary_kgs, p.primary_head_pa, chillers_on, p.chw_pump)
+    return total_w
+
+
+@kernel
+def cw_pump_w(cw_kgs: float, chillers_on: float, economizer_on: float, p: PlantParams) -> float:
+    """Power of the condenser water pumps [W]; beside running condensers the plates add no head of their own."""
+    units = condenser_units(chillers_on, economizer_on, p)
+    if not units > 0.0:
+        return 0.0
+    pumps = max(units, 1.0)
+    q = cw_kgs / (pumps * p.cw_pump.flow_nom_kgs)
+    head_pa = p.cw_pump.head_static_pa + p.cw_pump.head_friction_pa * q * q
+    if economizer_on > 0.5 and (p.economizer.parallel < 0.5 or chillers_on < 0.5):
+        q_hx = cw_kgs / p.economizer.flow_nom_kgs
+        head_pa += p.economizer.pressure_drop_nom_pa * q_hx * q_hx
+    return pump_fan.pump_power_w(cw_kgs, head_pa, pumps, p.cw_pump)
 
 
 @kernel
@@ -109,16 +159,17 @@ def air_side(u: F64, w: F64, halls: F64, p: PlantParams, out: F64) -> None:
         fan_w = hall.crahs * pump_fan.fan_power_w(speed, density, hall.fan_power_nom_w, hall.fan_exponent, hall.fan_power_floor_w)
         hall_server_w = room.server_power_w(base_w, inlet_c, hall)
         load_w = hall_server_w + fan_w + hall.misc_heat_w
-        ratio, short_w = room.coil_water_ratio(
+        ratio, widest, short_w = room.crah_water_ratios(
             load_w, u[U_CHWST], sat_c, air_kgs, air_kgs / hall.air_flow_nom_kgs, open_ratio, hall
         )
+        load_w += room.coil_latent_w(u[U_CHWST], sat_c, air_kgs, w[W_PRESSURE], hall)
         fans_w += fan_w
         server_w += hall_server_w
         increase_w += room.server_fan_increase_w(base_w, inlet_c, hall)
         heat_w += load_w
         unmet_w += short_w
         flow_kgs += ratio * hall.coil_water_flow_nom_kgs
-        valve_max = max(valve_max, ratio / open_ratio)
+        valve_max = max(valve_max, widest / open_ratio)
         inlet_max_c = max(inlet_max_c, hottest_c)
         airflow_min = min(airflow_min, airflow)
     out[O_CRAH_FAN] = fans_w
@@ -144,18 +195,13 @@ def hottest_inlets_c(u: F64, w: F64, halls: F64, found: F64) -> None:
 
 @kernel
 def chilled_water(u: F64, p: PlantParams, out: F64) -> None:
-    """Chilled water loop: evaporator flow with its bypass, return temperature and pump power into `out`."""
+    """Chilled water loop: flow with the bypass of the evaporators' least, return temperature and pump power into `out`."""
     running = u[U_CHILLERS]
-    coil_kgs = out[O_CHW_FLOW]
-    flow_kgs = max(coil_kgs, running * p.evaporator_min_ratio * p.evaporator_flow_nom_kgs)
+    flow_kgs = out[O_CHW_FLOW]
+    if p.primary_secondary < 0.5:
+        flow_kgs = max(flow_kgs, running * p.evaporator_min_ratio * p.evaporator_flow_nom_kgs)
     heat_w = out[O_HEAT] - out[O_UNMET]
-    q = flow_kgs / p.chw_flow_nom_kgs
-    head_pa = u[U_CHW_DP] + p.chw_pump.head_friction_pa * q * q
-    if u[U_ECONOMIZER] > 0.5:
-        q_hx = flow_kgs / p.economizer.flow_nom_kgs
-        head_pa += p.economizer.pressure_drop_nom_pa * q_hx * q_hx
-    pumps = clamp(np.ceil(flow_kgs / p.chw_pump.flow_nom_kgs - 0.03), 1.0, p.chw_pumps)
-    out[O_CHW_PUMP] = pump_fan.pump_power_w(flow_kgs, head_pa, pumps, p.chw_pump)
+    out[O_CHW_PUMP] = chw_pump_w(flow_kgs, u[U_CHW_DP], running, u[U_ECONOMIZER], p)
     out[O_HEAT] = heat_w + out[O_CHW_PUMP] + out[O_UNMET]
     out[O_CHW_FLOW] = flow_kgs
     out[O_CHWRT] = u[U_CHWST] + (heat_w + out[O_CHW_PUMP]) / (flow_kgs * CP_WATER_JKGK)
@@ -168,7 +214,8 @@ def split_load(u: F64, cwst_c: float, cw_kgs: float, p: PlantParams, out: F64) -
     load_w = out[O_CHW_FLOW] * CP_WATER_JKGK * (out[O_CHWRT] - u[U_CHWST])
     moved_w = 0.0
     if u[U_ECONOMIZER] > 0.5 and p.economizer.present > 0.5:
-        moved_w = economizer.heat_w(out[O_CHWRT], out[O_CHW_FLOW], cwst_c, cw_kgs, p.economizer)
+        plate_kgs = plate_water_kgs(u[U_CHILLERS], cw_kgs, p)
+        moved_w = economizer.heat_w(out[O_CHWRT], out[O_CHW_FLOW], cwst_c, plate_kgs, p.economizer)
         moved_w = clamp(moved_w, 0.0, load_w)
     running = u[U_CHILLERS]
     left_w = load_w - moved_w
@@ -180,15 +227,24 @@ def split_load(u: F64, cwst_c: float, cw_kgs: float, p: PlantParams, out: F64) -
     if running < 0.5:
         out[O_CHWST] = u[U_CHWST] + left_w / (out[O_CHW_FLOW] * CP_WATER_JKGK)
         return
-    entering_c = cwst_c + moved_w / (cw_kgs * CP_WATER_JKGK)
+    entering_c, condenser_kgs = cwst_c, cw_kgs
+    if p.economizer.parallel < 0.5:
+        entering_c += moved_w / (cw_kgs * CP_WATER_JKGK)
+    elif u[U_ECONOMIZER] > 0.5:
+        condenser_kgs -= plate_water_kgs(running, cw_kgs, p)
     each_w = left_w / running
-    power_w, plr = chiller.power_w(each_w, u[U_CHWST], entering_c, cw_kgs / running, p.chiller)
+    power_w, plr = chiller.power_w(each_w, u[U_CHWST], entering_c, condenser_kgs / running, p.chiller)
     over_w = max(each_w * (1.0 - 1.0 / plr), 0.0) if plr > 1.0 else 0.0
     out[O_CHILLER] = running * power_w
     out[O_PLR] = plr
     out[O_CAPACITY] = running * each_w / plr if plr > 0.0 else 0.0
     out[O_CHILLER_LOAD] = left_w - running * over_w
     out[O_CHWST] = u[U_CHWST] + running * over_w / (out[O_CHW_FLOW] * CP_WATER_JKGK)
+    if p.primary_secondary > 0.5:
+        # What the halls draw beyond the running chillers' flow comes back through the decoupler as it returned.
+        back_ratio = max(1.0 - running * p.evaporator_flow_nom_kgs / out[O_CHW_FLOW], 0.0)
+        ahead_c = out[O_CHWRT] - moved_w / (out[O_CHW_FLOW] * CP_WATER_JKGK)
+        out[O_CHWST] += back_ratio * (ahead_c - u[U_CHWST])
 
 
 @kernel
@@ -246,12 +302,7 @@ def condenser_side(u: F64, w: F64, p: PlantParams, out: F64) -> None:
     cw_kgs = max(u[U_CW_FLOW] * p.chiller.condenser_flow_nom_kgs * max(units, 1.0), 0.1)
     cwst_c = max(u[U_CWST], w[W_OAWB])
     cwst_c, speed, rejected_w = settle_condenser(cwst_c, u, w, cells, cw_kgs, p, out)
-    q = cw_kgs / (max(units, 1.0) * p.cw_pump.flow_nom_kgs)
-    head_pa = p.cw_pump.head_static_pa + p.cw_pump.head_friction_pa * q * q
-    if u[U_ECONOMIZER] > 0.5:
-        q_hx = cw_kgs / p.economizer.flow_nom_kgs
-        head_pa += p.economizer.pressure_drop_nom_pa * q_hx * q_hx
-    out[O_CW_PUMP] = pump_fan.pump_power_w(cw_kgs, head_pa, max(units, 1.0), p.cw_pump) if units > 0.0 else 0.0
+    out[O_CW_PUMP] = cw_pump_w(cw_kgs, u[U_CHILLERS], u[U_ECONOMIZER], p)
     out[O_TOWER] = cells * tower.fan_power_w(speed, w[W_OADB], w[W_PRESSURE], p.tower) if units > 0.0 else 0.0
     each_w = rejected_w / cells
     out[O_MAKEUP] = cells * tower.makeup_kgs(speed, each_w, w[W_OADB], w[W_OAWB], w[W_PRESSURE], p.tower) if units > 0.0 else 0.0

@@ -11,10 +11,12 @@ from typing import NamedTuple
 
 from coolctl.jit import kernel
 from coolctl.num import softplus
-from coolctl.psychro import CP_AIR_JKGK, CP_WATER_JKGK
+from coolctl.psychro import CP_AIR_JKGK, CP_WATER_JKGK, LATENT_JKG, saturation_humidity_ratio_kgkg
 
 KNEE_WIDTH_K = 0.5
 COIL_FLOW_MIN_RATIO = 0.02
+METAL_OVER_WATER = 0.35  # coldest metal: so far from water to leaving air
+DEWPOINT_DRY_C = -60.0
 
 
 class HallParams(NamedTuple):
@@ -40,6 +42,9 @@ class HallParams(NamedTuple):
     server_delta_t_nom_k: float
     server_leakage_per_k: float
     structure_jk: float
+    crah_worst_ua_ratio: float
+    coil_bypass_ratio: float
+    dewpoint_c: float  # of the air now; far below any coil where not known
 
 
 HALL_COLUMNS = len(HallParams._fields)
@@ -51,6 +56,7 @@ def hall_params(row) -> HallParams:  # type: ignore[no-untyped-def]
     return HallParams(
         row[0], row[1], row[2], row[3], row[4], row[5], row[6], row[7], row[8], row[9],
         row[10], row[11], row[12], row[13], row[14], row[15], row[16], row[17], row[18], row[19],
+        row[20], row[21], row[22],
     )  # fmt: skip
 
 
@@ -111,13 +117,15 @@ def inlets_c(base_w: float, sat_c: float, crah_air_kgs: float, p: HallParams) ->
 
 
 @kernel
-def coil_heat_w(water_ratio: float, chwst_c: float, air_in_c: float, air_kgs: float, air_ratio: float, p: HallParams) -> float:
-    """Heat that the hall's dry coils take out [W]: counter-flow ε-NTU.
+def coil_heat_w(
+    water_ratio: float, chwst_c: float, air_in_c: float, air_kgs: float, air_ratio: float, ua_nom_wk: float, p: HallParams
+) -> float:
+    """Heat that the hall's coils of `ua_nom_wk` [W/K] take out as sensible heat [W]: counter-flow ε-NTU.
 
     `UA = UA_nom / (0.65 f_a^-0.8 + 0.35 f_w^-0.8)`; `air_ratio` is mass flow over nominal.
     """
     water_kgs = water_ratio * p.coil_water_flow_nom_kgs
-    ua = p.coil_ua_nom_wk / (0.65 * air_ratio**-0.8 + 0.35 * water_ratio**-0.8)
+    ua = ua_nom_wk / (0.65 * air_ratio**-0.8 + 0.35 * water_ratio**-0.8)
     c_air = air_kgs * CP_AIR_JKGK
     c_water = water_kgs * CP_WATER_JKGK
     c_min = min(c_air, c_water)
@@ -133,19 +141,60 @@ def coil_heat_w(water_ratio: float, chwst_c: float, air_in_c: float, air_kgs: fl
 
 @kernel
 def coil_water_ratio(
-    heat_w: float, chwst_c: float, sat_c: float, air_kgs: float, air_ratio: float, ratio_max: float, p: HallParams
+    heat_w: float,
+    chwst_c: float,
+    sat_c: float,
+    air_kgs: float,
+    air_ratio: float,
+    ratio_max: float,
+    ua_nom_wk: float,
+    p: HallParams,
 ) -> tuple[float, float]:
     """Water flow over nominal [-] at which the coils carry `heat_w` [W] down to `sat_c`, and the heat not carried [W]."""
     air_in_c = sat_c + heat_w / (air_kgs * CP_AIR_JKGK)
-    most_w = coil_heat_w(ratio_max, chwst_c, air_in_c, air_kgs, air_ratio, p)
+    most_w = coil_heat_w(ratio_max, chwst_c, air_in_c, air_kgs, air_ratio, ua_nom_wk, p)
     if not most_w >= heat_w:
         return ratio_max, heat_w - max(most_w, 0.0)
     lo = COIL_FLOW_MIN_RATIO
     hi = ratio_max
     for _ in range(18):
         mid = 0.5 * (lo + hi)
-        if coil_heat_w(mid, chwst_c, air_in_c, air_kgs, air_ratio, p) < heat_w:
+        if coil_heat_w(mid, chwst_c, air_in_c, air_kgs, air_ratio, ua_nom_wk, p) < heat_w:
             lo = mid
         else:
             hi = mid
     return hi, 0.0
+
+
+@kernel
+def weakest_ua_wk(p: HallParams) -> float:
+    """Conductance [W/K] that the hall would have if all its coils were like the weakest."""
+    return p.coil_ua_nom_wk * p.crahs * p.crah_worst_ua_ratio / (p.crahs - 1.0 + p.crah_worst_ua_ratio)
+
+
+@kernel
+def coil_latent_w(chwst_c: float, sat_c: float, air_kgs: float, pressure_pa: float, p: HallParams) -> float:
+    """Heat of condensation [W] where the coils' coldest metal is below the dew point of the air."""
+    metal_c = chwst_c + METAL_OVER_WATER * max(sat_c - chwst_c, 0.0)
+    if not metal_c < p.dewpoint_c:
+        return 0.0
+    dried = saturation_humidity_ratio_kgkg(p.dewpoint_c, pressure_pa) - saturation_humidity_ratio_kgkg(metal_c, pressure_pa)
+    return air_kgs * (1.0 - p.coil_bypass_ratio) * dried * LATENT_JKG
+
+
+@kernel
+def crah_water_ratios(
+    heat_w: float, chwst_c: float, sat_c: float, air_kgs: float, air_ratio: float, ratio_max: float, p: HallParams
+) -> tuple[float, float, float]:
+    """Water of the hall over nominal [-], the same of its thirstiest CRAH, and the heat not carried [W].
+
+    All CRAHs move the same air at the same supply temperature; the weakest coil needs more water for it.
+    """
+    if p.crah_worst_ua_ratio > 0.999 or p.crahs < 1.5:
+        ratio, short_w = coil_water_ratio(heat_w, chwst_c, sat_c, air_kgs, air_ratio, ratio_max, p.coil_ua_nom_wk, p)
+        return ratio, ratio, short_w
+    others, worst_wk = p.crahs - 1.0, weakest_ua_wk(p)
+    ua_wk = worst_wk / p.crah_worst_ua_ratio
+    ratio, short_w = coil_water_ratio(heat_w, chwst_c, sat_c, air_kgs, air_ratio, ratio_max, ua_wk, p)
+    worst, worst_short_w = coil_water_ratio(heat_w, chwst_c, sat_c, air_kgs, air_ratio, ratio_max, worst_wk, p)
+    return (others * ratio + worst) / p.crahs, worst, (others * short_w + worst_short_w) / p.crahs

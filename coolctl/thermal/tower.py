@@ -121,4 +121,4 @@ def makeup_kgs(speed_ratio: float, heat_w: float, oadb_c: float, oawb_c: float, 
     air_kgs = p.air_flow_nom_kgs * speed_ratio * density / AIR_DENSITY_NOM_KGM3
     leaving_c = saturated_at_c(saturation_enthalpy_jkg(oawb_c, pressure_pa) + heat_w / air_kgs, pressure_pa)
     taken_up = saturation_humidity_ratio_kgkg(leaving_c, pressure_pa) - humidity_from_wet_bulb_kgkg(oadb_c, oawb_c, pressure_pa)
-    return max(air_kgs * taken_up, 0.0) * p.makeup_ratio
+    return 0.0 if taken_up < 0.0 else air_kgs * taken_up * p.makeup_ratio

@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coolctl.control.estimate import Estimate
-from coolctl.control.objective import INFEASIBLE_W, Limits, planning_limits
-from coolctl.control.policy import F32, FEATURES, Situation, describe, features, labels
+from coolctl.control.objective import INFEASIBLE_W, Limits, planning_limits, weighted_w
+from coolctl.control.policy import F32, FEATURES, KWHM3_PER_WKGS, Situation, describe, features, labels
 from coolctl.control.refine import AIRFLOW_MAX, joint_optimum
 from coolctl.points import u_size
 from coolctl.site import Site
 from coolctl.thermal.params import hall_array, plant_params
-from coolctl.thermal.plant import O_COOLING, OUTPUTS, W_HALL, PlantParams
+from coolctl.thermal.plant import OUTPUTS, W_HALL, PlantParams
 from coolctl.thermal.room import HallParams
 
 F64 = NDArray[np.float64]
@@ -33,6 +33,7 @@ class Conditions(NamedTuple):
     available: float
     halls: F64
     p: PlantParams
+    makeup_wkgs: float
 
 
 class Example(NamedTuple):
@@ -64,9 +65,12 @@ class Expert:
         w[W_HALL:] = np.clip(mean * rng.uniform(0.85, 1.15, len(self.halls)), 0.1, 1.0) * self.it_nom_w / 1.05
         halls, p = self._plant(rng)
         n = int(self.p.chillers)
+        # Mostly energy alone; else water at any price.
+        worth_kwhm3 = 0.0 if rng.random() < 0.7 else rng.uniform(low["makeup_worth_kwhm3"], high["makeup_worth_kwhm3"])
+        makeup_wkgs = worth_kwhm3 / KWHM3_PER_WKGS
         available = float(n if rng.random() < 0.8 else rng.integers(max(n - 1, 1), n + 1))
         return Conditions(
-            w, rng.uniform(23.0, 27.0), rng.uniform(8.0, 20.0), rng.uniform(-5.0, 16.0), available, halls, p,
+            w, rng.uniform(23.0, 27.0), rng.uniform(8.0, 20.0), rng.uniform(-5.0, 16.0), available, halls, p, makeup_wkgs,
         )  # fmt: skip
 
     def _plant(self, rng: np.random.Generator) -> tuple[F64, PlantParams]:
@@ -85,7 +89,10 @@ class Expert:
             tower=p.tower._replace(ua_scale=scale(), fan_power_nom_w=p.tower.fan_power_nom_w * scale()),
             chw_pump=p.chw_pump._replace(efficiency_ratio=p.chw_pump.efficiency_ratio * scale()),
             cw_pump=p.cw_pump._replace(efficiency_ratio=p.cw_pump.efficiency_ratio * scale()),
-            economizer=p.economizer._replace(present=present, ua_nom_wk=p.economizer.ua_nom_wk * scale()),
+            economizer=p.economizer._replace(
+                present=present, ua_nom_wk=p.economizer.ua_nom_wk * scale(), parallel=float(present > 0.5 and rng.random() < 0.3)
+            ),
+            primary_secondary=float(rng.random() < 0.3),
         )
 
     def _pressure(self, rng: np.random.Generator) -> float:
@@ -96,7 +103,7 @@ class Expert:
 
     def limits(self, c: Conditions) -> Limits:
         """The optimisation's limits under `c`."""
-        return planning_limits(self.site.file.limits, c.limit_c, 0.0, c.dewpoint_c)
+        return planning_limits(self.site.file.limits, c.limit_c, 0.0, c.dewpoint_c, c.makeup_wkgs)
 
     def bounds(self, c: Conditions) -> tuple[F64, F64]:
         """Lowest and highest free variables."""
@@ -113,7 +120,7 @@ class Expert:
         lo, hi = self.bounds(c)
         z = np.array([14.0, c.w[1] + 4.0, 0.8, *([c.limit_c - 2.5, 1.06] * len(self.halls))])
         cost, chillers, economizer = joint_optimum(z, c.available, c.w, c.halls, p, lim, lo, hi, SWEEPS, self._u, self._out)
-        if not cost <= self._out[O_COOLING] + INFEASIBLE_W:
+        if not cost <= weighted_w(lim, self._out) + INFEASIBLE_W:
             return None
         y = labels(z, chillers, economizer, c.w, c.limit_c, float(c.w[W_HALL:].sum()), p)
         return Example(self.features(c), y, float(cost), c)
@@ -124,5 +131,5 @@ class Expert:
         est = Estimate(
             0.0, c.w, none, none, none, none, none, none, none, c.dewpoint_c, np.nan, True, {}, np.nan, ()
         )  # fmt: skip
-        s = Situation(c.limit_c, c.chwst_cap_c, c.available)
+        s = Situation(c.limit_c, c.chwst_cap_c, c.available, c.makeup_wkgs)
         return features(est, s, float(self.it_nom_w.sum()), describe(c.halls, c.p), c.p.chillers)[0]

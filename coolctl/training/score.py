@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from coolctl.control.objective import INFEASIBLE_W, cost_w
+from coolctl.control.objective import INFEASIBLE_W, cost_w, weighted_w
 from coolctl.control.planner import SHRINK, SWEEPS
 from coolctl.control.policy import Policy, decode
 from coolctl.control.refine import descend, first_steps
 from coolctl.points import u_size
 from coolctl.site import Site
-from coolctl.thermal.plant import O_COOLING, OUTPUTS
+from coolctl.thermal.plant import OUTPUTS
 from coolctl.training.expert import Expert
 
 
@@ -35,7 +35,7 @@ def regret(sites: Sequence[Site], policy: Policy, states: int, seed: int) -> dic
         u, out = np.zeros(u_size(len(halls))), np.zeros(len(OUTPUTS))
         free = np.full(len(u), np.nan)
         cost = cost_w(z, chillers, economizer, free, c.w, halls, p, lim, u, out)
-        crossed = not cost <= out[O_COOLING] + INFEASIBLE_W
+        crossed = not cost <= weighted_w(lim, out) + INFEASIBLE_W
         crossing += crossed
         if not crossed:
             raw.append(cost / example.cost_w - 1.0)

@@ -8,7 +8,6 @@ from coolctl.jit import kernel
 from coolctl.psychro import LATENT_JKG, saturation_humidity_ratio_kgkg
 
 CP_AIR, CP_WATER = 1006.0, 4186.0
-COIL_BYPASS = 0.3  # share of the air that does not touch cold metal
 
 
 @kernel
@@ -26,11 +25,12 @@ def effectiveness(ua: float, c_hot: float, c_cold: float) -> float:
 @kernel
 def coil(
     air_c: float, air_w: float, air_kgs: float, water_c: float, water_kgs: float,
-    ua_nom: float, air_nom_kgs: float, water_nom_kgs: float, pressure_pa: float,
+    ua_nom: float, air_nom_kgs: float, water_nom_kgs: float, pressure_pa: float, bypass: float,
 ) -> tuple[float, float, float]:  # fmt: skip
     """Sensible heat [W], latent heat [W] and condensate [kg/s] of a hall's coils.
 
-    Metal below the dew point dries the air that touches it, and the water carries the heat of condensation too.
+    Metal below the dew point dries the air that touches it (all but the share `bypass`); the water carries the heat of
+    condensation too.
     """
     if air_kgs <= 0.0 or water_kgs <= 0.0:
         return 0.0, 0.0, 0.0
@@ -41,7 +41,7 @@ def coil(
     condensate_kgs = 0.0
     dry = saturation_humidity_ratio_kgkg(metal_c, pressure_pa)
     if air_w > dry and sensible_w > 0.0:
-        condensate_kgs = air_kgs * (1.0 - COIL_BYPASS) * (air_w - dry)
+        condensate_kgs = air_kgs * (1.0 - bypass) * (air_w - dry)
     return sensible_w, condensate_kgs * LATENT_JKG, condensate_kgs
 
 

@@ -76,7 +76,9 @@ function prices(d) {
   });
   if (!rows.length) { const tr = document.createElement("tr"), td = document.createElement("td"); td.textContent = (d.limit_prices || []).length ? "no limit stands in the way" : "not priced yet"; tr.appendChild(td); rows.push(tr); }
   $("prices").replaceChildren(...rows);
-  $("suspect").textContent = d.suspect ? `${d.suspect.hall}: ${d.suspect.text}` : "";
+  const found = Object.entries(d.sick_loops || {}).map(([loop, text]) => `${loop} ${text}`);
+  if (d.suspect) found.unshift(`${d.suspect.hall}: ${d.suspect.text}`);
+  $("suspect").textContent = found.join("; ");
 }
 function events() {
   $("events").replaceChildren(...state.events.map((e) => {
