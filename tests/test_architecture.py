@@ -24,11 +24,11 @@ FLOORS = (
     ("control",),
     ("edge", "training", "savings", "gateway", "decision_json", "trace", "controller", "audit", "daemon_state"),
     ("daemon_link", "metrics_view", "warmup", "daemon", "gateway_main", "web", "replay", "demo", "cli", "cli_check",
-     "cli_evaluate", "cli_mode", "cli_points", "cli_calibrate"),
+     "cli_evaluate", "cli_mode", "cli_points", "cli_calibrate", "cli_commission"),
 )  # fmt: skip
 PURE = ("coolctl.thermal.", "coolctl.control.")
 NOT_IN_PURE = {"time", "datetime", "socket", "threading", "logging", "os", "pathlib", "paho", "prometheus_client", "onnxruntime"}
-MAY_KNOW_THE_PLANT = {"coolctl.demo", "coolctl.cli_evaluate"}
+MAY_KNOW_THE_PLANT = {"coolctl.demo", "coolctl.cli_evaluate", "coolctl.cli_commission"}
 OWNERS = {"paho": "coolctl.edge.mqtt", "prometheus_client": "coolctl.edge.metrics", "onnxruntime": "coolctl.edge.onnx_policy"}
 CATCH_ALL = {
     "coolctl.control.tick": "whatever a network does, the rule baseline goes on",

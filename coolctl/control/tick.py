@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from coolctl.control import mode as modes
 from coolctl.control.baseline import Rules, part_load_ratio
 from coolctl.control.calibrate import Calibrator, Gain
+from coolctl.control.commission import Excitation
 from coolctl.control.decision import Decision
 from coolctl.control.estimate import Estimate, Estimator
 from coolctl.control.feedforward import AirflowDemand
@@ -114,6 +115,8 @@ class Tick:
         self._mode_before = ""
         self._heard = False
         self.conditions = np.zeros(0)
+        self.excitation: Excitation | None = None
+        self._bits = np.zeros(U_HALL + 2 * count, dtype=np.int64)
 
     def step(self, snap: Snapshot, gateway: GatewayView = IN_PROCESS) -> Decision:
         """The decision for this snapshot. Never raises for any values."""
@@ -148,6 +151,8 @@ class Tick:
         wish, used = self._wish(mode, plan, baseline_u, demand)
         wish = np.where(self.rules.owned, own_u, wish)
         self._loops.hold(wish, last, sick, est.now_s)
+        if self.excitation is not None:
+            wish = self.excitation.wish(wish, last, self._bits, est, snap, mode in modes.POLICY_MODES)
         context = Context(
             est, demand, baseline_u, mode == "bounded", mode == "emergency", mode != self._mode_before,
             gateway.confirmed, self._planner.chwst_cap_c, self._planner.cap_name, ride_s, available, own_u,
@@ -155,6 +160,7 @@ class Tick:
         if self._mode_before and mode in modes.PUBLISHING and self._mode_before not in modes.PUBLISHING:
             self.shield.last = None  # the plant was its own meanwhile: start from where it is
         u, bits = self.shield.limit(wish, context, dt_s)
+        self._bits = bits
         self._mode_before = mode
         terms = self._terms(est, plan, baseline_u, model_w, ride_s, gateway, used, sick)
         return Decision(
