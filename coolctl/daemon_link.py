@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from coolctl import lease
 from coolctl.control.decision import Decision
+from coolctl.control.health import JUMPS, REASONS
 from coolctl.control.tick import GatewayView
 from coolctl.daemon_state import Command, decode_command
 from coolctl.decision_json import encode_decision
@@ -60,6 +61,7 @@ class Link:
         self._events: list[dict[str, object]] = []
         self._last_suspect: tuple[int, str] | None = None
         self._last_sick: dict[str, str] = {}
+        self._last_doubted: set[str] = set()
         self._last_mode = ""
 
     # -- in
@@ -167,6 +169,10 @@ class Link:
         for loop in sick.keys() - self._last_sick.keys():
             self._events.append({"t_s": decision.now_s, "text": f"{loop} {sick[loop]}"})
         self._last_sick = sick
+        doubted = {name: why for name, why in decision.doubted.items() if why != REASONS[JUMPS]}
+        for name in doubted.keys() - self._last_doubted:
+            self._events.append({"t_s": decision.now_s, "text": f"{name} {doubted[name]}: not believed"})
+        self._last_doubted = set(doubted)
         self.client.publish(self.topics["decision"], encode_decision(decision, self._events, self._lease_state()))
         self._events = []
 

@@ -53,6 +53,7 @@ class ViewMaker:
         gauges = {name: float(d.term_values[k]) for name, k in self._term.items()}
         gauges["coolctl_hall_suspect_ratio"] = float(d.suspect is not None)
         gauges["coolctl_loop_sick_ratio"] = float(bool(d.sick_loops))
+        gauges["coolctl_doubted_points_ratio"] = len(d.doubts) / max(len(self.points), 1)
         gauges["coolctl_rack_inlet_limit_celsius"] = self.site.file.limits.rack_inlet_limit_c
         gauges["coolctl_lease_remote_ratio"] = float(bool(link.gateway and not link.gateway.local))
         gauges["coolctl_broker_connected_ratio"] = float(client.ready)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coolctl.control import loops
+from coolctl.control.health import Doubt
 from coolctl.control.mode import MODES, PUBLISHING
 from coolctl.control.prices import PLAN_LIMITS, binding_names
 from coolctl.control.shield import LIMITS
@@ -24,7 +25,7 @@ TERMS = (
     "it_w", "hottest_c", "oawb_c", "dewpoint_c", "measured_w", "model_w", "baseline_w", "plan_w", "policy_w",
     "ride_through_s", "chwst_cap_c", "inlet_bias_k", "trim_k", "plr", "clean_s", "policy_used", "quorum",
     "substituted", "gateway_age_s", "confirmed", "suspect_hall", "suspect_kind",
-    "suspect_size", "sick_loops", "plan_binding", *(f"price_{limit.name}_w" for limit in PLAN_LIMITS),
+    "suspect_size", "sick_loops", "doubted", "plan_binding", *(f"price_{limit.name}_w" for limit in PLAN_LIMITS),
 )  # fmt: skip
 SUSPECT = TERMS.index("suspect_hall")
 FIRST_PRICE = TERMS.index(f"price_{PLAN_LIMITS[0].name}_w")
@@ -48,6 +49,7 @@ class Decision:
     term_values: F64
     plan_source: str
     alarm: str
+    doubts: tuple[Doubt, ...] = ()
 
     @property
     def published(self) -> bool:
@@ -102,6 +104,12 @@ class Decision:
         names = [f"{hall}.valve" for hall in self.site.halls] + ["towers"]
         found = loops.decode(float(self.term_values[TERMS.index("sick_loops")]))
         return {names[s.loop]: loops.KINDS[s.kind] for s in found if s.loop < len(names)}
+
+    @property
+    def doubted(self) -> dict[str, str]:
+        """Points that are not believed now, and why."""
+        points = self.site.table.points
+        return {points[d.i].id: d.reason for d in self.doubts}
 
     @property
     def plan_binding(self) -> list[str]:

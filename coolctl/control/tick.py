@@ -19,6 +19,7 @@ from coolctl.control.decision import Decision
 from coolctl.control.estimate import Estimate, Estimator
 from coolctl.control.feedforward import AirflowDemand
 from coolctl.control.guideline36 import B2
+from coolctl.control.health import Health
 from coolctl.control.loops import Loops, Sickness, encode
 from coolctl.control.objective import Limits, planning_limits
 from coolctl.control.planner import Plan, Planner, Proposal
@@ -87,6 +88,7 @@ class Tick:
         self.p, self.halls = plant_params(site), hall_array(site)
         self.rules = PlantRules(site, self.p)
         self.required_s = f.limits.ride_through_margin_s + site.chiller.restart_s
+        self._health = Health(site.table, site.halls)
         self._estimator = Estimator(site, self.halls)
         self._demand = AirflowDemand(self.halls)
         self.baseline: Rules = baseline or B2(site, self.p)
@@ -124,7 +126,8 @@ class Tick:
         dt_s = min(max(dt_s, 0.0), DT_MAX_S) if dt_s == dt_s else 1.0
         self._last_s = snap.now_s
         self._seq += 1
-        est = self._estimator.assess(snap)
+        snap = self._health.assess(snap)
+        est = self._health.warned(self._estimator.assess(snap))
         self.conditions = est.w
         sick = self._sick_loops(est, dt_s)
         est = self._loops.steadied(est, sick)
@@ -166,6 +169,7 @@ class Tick:
         return Decision(
             self.site, snap.now_s, self._seq, mode, self.modes.granted, reason, u, wish, u_policy, baseline_u, bits,
             terms, plan.source if plan else "no plan yet", policy_fault,
+            tuple(self._health.doubts()),
         )  # fmt: skip
 
     def _sick_loops(self, est: Estimate, dt_s: float) -> list[Sickness]:
@@ -340,5 +344,7 @@ class Tick:
             float(used), float(est.quorum), float(len(est.substituted)), gateway.age_s, float(gateway.confirmed),
             float(suspect.hall) if suspect else nothing,
             float(list(KINDS).index(suspect.kind)) if suspect else nothing, suspect.size if suspect else nothing,
-            encode(sick), float(plan.binding) if plan else nothing, *self._planner.pricer.values.tolist(),
+            encode(sick),
+            float(np.count_nonzero(self._health.doubt)), float(plan.binding) if plan else nothing,
+            *self._planner.pricer.values.tolist(),
         ])  # fmt: skip

@@ -77,6 +77,7 @@ function prices(d) {
   if (!rows.length) { const tr = document.createElement("tr"), td = document.createElement("td"); td.textContent = (d.limit_prices || []).length ? "no limit stands in the way" : "not priced yet"; tr.appendChild(td); rows.push(tr); }
   $("prices").replaceChildren(...rows);
   const found = Object.entries(d.sick_loops || {}).map(([loop, text]) => `${loop} ${text}`);
+  for (const [point, text] of Object.entries(d.doubted || {})) found.push(`${point} ${text}: not believed`);
   if (d.suspect) found.unshift(`${d.suspect.hall}: ${d.suspect.text}`);
   $("suspect").textContent = found.join("; ");
 }
