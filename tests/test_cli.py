@@ -152,6 +152,11 @@ def test_evaluate_writes_the_ledger_and_prints_the_table(tmp_path: Path, capsys:
         assert 10.0 < kwh["cooling_total"] < 300.0 and entry["ppue"] > 1.0
         assert {"rack_inlet_max_c", "degree_minutes_above_limit", "ride_through_min_s"} <= set(entry["service"])
     assert all(name in table for name in ("b1", "b2lite", "b2", "ai"))
+    # At one price all day money and carbon are saved as energy is, heat left behind charged alike.
+    for saving in ledger["savings"].values():
+        if isinstance(saving, dict):
+            assert saving["cost_ratio"] == pytest.approx(saving["cooling_ratio"], abs=2e-4)
+            assert saving["carbon_ratio"] == pytest.approx(saving["cooling_ratio"], abs=2e-4)
     again = tmp_path / "again.json"
     assert call(*words[:-1], again) == OK
     assert again.read_bytes() == out.read_bytes()  # same seed, same bytes

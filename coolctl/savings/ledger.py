@@ -204,9 +204,14 @@ def service_faults(site: Site, mine: Account, base: Account) -> list[str]:
 def heat_left_charge_kwh(mine: dict[str, Any], base: dict[str, Any]) -> float:
     """Electricity [kWh] that the heat still in loop and hall would have cost the baseline: what a run put aside is no
     saving. Charged where `mine` left more than `base`, never credited."""
+    return float(heat_left_ratio(mine, base) * base["energy_kwh"]["cooling_total"])
+
+
+def heat_left_ratio(mine: dict[str, Any], base: dict[str, Any]) -> float:
+    """Heat [ratio of what the baseline removed] that `mine` left in loop and hall beyond what the baseline left."""
     left = mine["stored_kwh"] - base["stored_kwh"]
     removed = base["heat_kwh"] - base["stored_kwh"]
-    return float(left * base["energy_kwh"]["cooling_total"] / removed) if left > 0.0 and removed > 0.0 else 0.0
+    return float(left / removed) if left > 0.0 and removed > 0.0 else 0.0
 
 
 def savings(site: Site, accounts: dict[str, Account]) -> dict[str, Any]:
@@ -234,12 +239,12 @@ def _saving(site: Site, account: Account, base: Account) -> dict[str, Any]:
     it_idle_a = mine["it_kwh"] - mine["energy_kwh"]["server_fan_increase"]
     it_idle_b = theirs["it_kwh"] - theirs["energy_kwh"]["server_fan_increase"]
     faults = service_faults(site, account, base)
-    charge = heat_left_charge_kwh(mine, theirs)
+    left, charge = heat_left_ratio(mine, theirs), heat_left_charge_kwh(mine, theirs)
     a += charge
     return {
         "cooling_ratio": round(1.0 - a / b, 4) if b else None,
         "facility_ratio": round(1.0 - (a + it_idle_a) / (b + it_idle_b), 4) if b else None,
-        **{f"{key}_ratio": _less(mine[name], theirs[name]) for key, name in SIDES},
+        **{f"{key}_ratio": _less(mine[name] + left * theirs[name], theirs[name]) for key, name in SIDES},
         "heat_left_charge_kwh": round(charge, 3),
         "equal_service": not faults,
         "service_faults": faults,

@@ -35,9 +35,7 @@ def render(ledger: dict[str, Any]) -> str:
             continue
         mine, _, base = pair.partition("_vs_")
         if saving["equal_service"]:
-            text = (
-                f"{100 * saving['cooling_ratio']:.1f} % less cooling energy, {100 * saving['facility_ratio']:.2f} % less in all"
-            )
+            text = f"{_less(saving['cooling_ratio'])} cooling energy, {_less(saving['facility_ratio'], 2)} in all"
             text += "".join(f", {_less(saving[f'{key}_ratio'])} {key}" for key in BESIDE)
         else:
             text = "not comparable: " + "; ".join(saving["service_faults"])
@@ -57,11 +55,11 @@ def render(ledger: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _less(ratio: float | None) -> str:
+def _less(ratio: float | None, digits: int = 1) -> str:
     """`ratio` less, in words."""
     if ratio is None:
         return "no"
-    return f"{abs(100 * ratio):.1f} % {'less' if ratio >= 0.0 else 'more'}"
+    return f"{abs(100 * ratio):.{digits}f} % {'less' if ratio >= 0.0 else 'more'}"
 
 
 def _notes(ledger: dict[str, Any]) -> list[str]:

@@ -58,7 +58,7 @@ function setpoints(d) {
   const rows = Object.entries(d.setpoints || {}).map(([id, s]) => {
     const tr = document.createElement("tr"), u = s.unit in UNIT ? UNIT[s.unit] : s.unit, digits = s.unit === "count" || s.unit === "bool" ? 0 : 1;
     const number = (v) => s.unit === "bool" && known(v) ? (v > 0.5 ? "on" : "off") : show(v, digits, u);
-    for (const [text, kind] of [[id, ""], [number(s.value), "n"], [number(s.proposed), "n dim"], [number(s.baseline), "n dim"], [s.reason, ""]]) {
+    for (const [text, kind] of [[id, ""], [number(s.value), "n"], [number(s.proposed), "n dim"], [number(s.baseline), "n dim"], [String(s.reason).split("; the plan stands on")[0], ""]]) {
       const td = document.createElement("td"); td.textContent = text; td.className = kind; tr.appendChild(td);
     }
     return tr;
