@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from coolctl.control.health import FROZEN_S, REASONS, Health
+from coolctl.control.health import ELSEWHERE, FROZEN_S, REASONS, Health
 from coolctl.controller import Controller
 from coolctl.points import Snapshot
 from coolctl.site import Site
@@ -66,6 +66,19 @@ def test_a_spike_is_not_seen_and_a_step_that_holds_is(feed: Feed) -> None:
     up = feed.at(RACK, lambda t, v: v + 6.0)
     assert feed.run(2, up) == {(RACK, "jumps")}
     assert feed.run(1, up) == set(), "three samples that agree"
+
+
+def test_another_unit_is_not_believed_however_long_it_holds(feed: Feed) -> None:
+    feed.run(60)
+    fahrenheit = feed.at("chwst", lambda t, v: 1.8 * v + 32.0)
+    assert feed.run(HOUR, fahrenheit) == {("chwst", REASONS[ELSEWHERE])}
+    assert feed.run(1) == set()
+
+
+def test_after_a_silence_a_new_level_is_a_beginning(feed: Feed) -> None:
+    feed.run(60)
+    feed.run(1200, feed.at("oadb", lambda t, v: np.nan))
+    assert feed.run(1, feed.at("oadb", lambda t, v: v + 15.0)) == set()
 
 
 def test_noise_of_ten_kelvin_is_mostly_kept_out(feed: Feed) -> None:

@@ -20,14 +20,16 @@ I64 = NDArray[np.int64]
 
 # A temperature may move this far from one believed sample to the next, and so much more for each second between them.
 JUMP_K, JUMP_K_PER_S, AGREE_K, AGREEING = 3.0, 0.25, 1.5, 3
+# No step beyond this is believed, however long it holds: another unit, another sensor. Silence makes a new beginning.
+STEP_MAX_K, FORGOTTEN_S = 12.0, 600.0
 # Frozen: the same to the last bit for this long, and for many times longer than it ever was while it moved.
 FROZEN_S, FROZEN_TIMES, MOVES_MIN = 900.0, 5.0, 50
 # A rack against its hall's median, less what it usually differs by.
 LOW_K, LOW_S, WELL_K, WELL_S, ALIKE_K = 2.0, 120.0, 1.0, 600.0, 0.6
 RACKS_MIN, KNOWN_S, TAU_MIN_S, TAU_MAX_S = 6, 1800.0, 300.0, 24.0 * 3600.0
 
-NOT, JUMPS, FROZEN, LOW = range(4)
-REASONS = ("", "jumps", "has frozen", "reads colder than its neighbours say")
+NOT, JUMPS, FROZEN, LOW, ELSEWHERE = range(5)
+REASONS = ("", "jumps", "has frozen", "reads colder than its neighbours say", "is where it cannot have come to: another unit?")
 
 
 class Doubt(NamedTuple):
@@ -48,7 +50,7 @@ class Health:
         self._racks = [table.by_role("rack_inlet", hall) for hall in halls]
         n = len(table)
         self.doubt = np.zeros(n, dtype=np.int8)
-        self._believed, self._believed_s = np.full(n, np.nan), np.full(n, -np.inf)
+        self._believed, self._believed_s, self._heard_s = np.full(n, np.nan), np.full(n, -np.inf), np.full(n, -np.inf)
         self._candidate, self._agreed = np.full(n, np.nan), np.zeros(n, dtype=np.int64)
         self._before, self._same_s = np.full(n, np.nan), np.zeros(n)
         self._longest_s, self._moves = np.zeros(n), np.zeros(n, dtype=np.int64)
@@ -98,19 +100,24 @@ class Health:
 
     def _jumps(self, value: F64, now_s: float) -> None:
         i = self._temps
-        now, believed = value[i], self._believed[i]
+        now = value[i]
         known = now == now
-        allowed_k = JUMP_K + JUMP_K_PER_S * np.maximum(now_s - self._believed_s[i], 0.0)
-        jumps = known & (believed == believed) & ~(np.abs(now - believed) <= allowed_k)
+        believed = np.where(now_s - self._heard_s[i] > FORGOTTEN_S, np.nan, self._believed[i])
+        self._heard_s[i] = np.where(known, now_s, self._heard_s[i])
+        step_k = np.abs(now - believed)
+        allowed_k = np.minimum(JUMP_K + JUMP_K_PER_S * np.maximum(now_s - self._believed_s[i], 0.0), STEP_MAX_K)
+        jumps = known & (believed == believed) & ~(step_k <= allowed_k)
+        elsewhere = jumps & (step_k > STEP_MAX_K)
         # A level that holds is a true step, however large: three samples that agree are believed.
         agrees = jumps & (np.abs(now - self._candidate[i]) <= AGREE_K)
         self._agreed[i] = np.where(jumps, np.where(agrees, self._agreed[i] + 1, 1), 0)
         self._candidate[i] = np.where(jumps, now, np.nan)
-        jumps &= self._agreed[i] < AGREEING
+        jumps &= (self._agreed[i] < AGREEING) | elsewhere
         take = known & ~jumps
         self._believed[i] = np.where(take, now, believed)
         self._believed_s[i] = np.where(take, now_s, self._believed_s[i])
         self.doubt[i[jumps]] = JUMPS
+        self.doubt[i[elsewhere & (self._agreed[i] >= AGREEING)]] = ELSEWHERE
 
     def _neighbours(self, value: F64, racks: I64, dt_s: float) -> float:
         """Doubt racks that read too cold; returns the hottest that a doubted one would be by its neighbours [°C]."""
