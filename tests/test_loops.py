@@ -22,11 +22,12 @@ HOUR = 3600
 U = np.array([16.0, 80e3, 1.0, 24.0, 2.0, 0.8, 0.0, 22.0, 0.7])
 
 
-def seen(now_s: float, sat_c: float, valve: float, cwst_c: float = 24.0, tower: float = 0.6) -> Estimate:
+def seen(now_s: float, sat_c: float, valve: float, cwst_c: float = 24.0, tower: float = 0.6, load_w: float = 5e5) -> Estimate:
     one = np.full(1, np.nan)
+    w = np.array([20.0, 15.0, 9e4, load_w])
     plant = {"cwst": cwst_c, "tower_speed": tower}
     return Estimate(
-        now_s, one, one, one, one, np.array([sat_c]), one, np.array([valve]), one, np.nan, np.nan, True, plant, np.nan, ()
+        now_s, w, one, one, one, np.array([sat_c]), one, np.array([valve]), one, np.nan, np.nan, True, plant, np.nan, ()
     )
 
 
@@ -54,6 +55,12 @@ def test_noise_load_steps_and_silence_are_not() -> None:
     steps = lambda t: 22.0 + noise[int(t)] + (-1) ** (t // 600) * 0.8 * math.exp(-(t % 600) / 60.0)  # noqa: E731
     assert kinds_after(lambda t: seen(t, steps(t), 0.5), 4 * HOUR)[1] == -1
     assert kinds_after(lambda t: seen(t, np.nan, np.nan, np.nan, np.nan)) == ([], -1)
+
+
+def test_errors_that_a_wild_load_makes_are_not_the_loops() -> None:
+    """Load that swings by a tenth every three minutes, and supply air with it."""
+    swing = lambda t: math.sin(2 * math.pi * t / 180)  # noqa: E731
+    assert kinds_after(lambda t: seen(t, 22.0 + swing(t), 0.5, load_w=5e5 * (1.0 + 0.1 * swing(t + 20))), 3 * HOUR)[1] == -1
 
 
 def test_a_loop_is_well_again_when_it_is_calm() -> None:

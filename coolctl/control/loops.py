@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 
 from coolctl.control.estimate import Estimate
 from coolctl.points import U_CWST, U_HALL
+from coolctl.thermal.plant import W_HALL
 
 F64 = NDArray[np.float64]
 
 CROSSING_K, AREA_MIN_KS = 0.1, 8.0  # twice a thermometer's noise; what one load step leaves between two crossings
 TOWER_CROSSING_K, TOWER_AREA_MIN_KS = 0.4, 120.0  # a basin is slow, and its setpoint moves with the wet bulb
 ALIKE_RATIO = 0.3
+LOAD_RATIO, LOAD_TAU_S = 0.03, 300.0
 SUPERVISION_S, HUNTS, CALM = 3600.0, 8.0, 3.0  # crossings with such an area, forgotten over an hour: sick, and well again
 FULL, OVERCOOLED_K, WINDS_S = 0.97, 0.5, 120.0
 STILL_RATIO, ASTRAY_K, HAND_S = 0.005, 1.0, 1800.0
@@ -56,7 +58,7 @@ class Loops:
         self._area, self._area_before = np.zeros(n), np.zeros(n)
         self._hunts, self._wound_s, self._sick_until_s = np.zeros(n, dtype=bool), np.zeros(n), np.full(n, -np.inf)
         self._output, self._still_s = np.full(n, np.nan), np.zeros(n)
-        self._mean = np.full(n, np.nan)
+        self._mean, self._load_w = np.full(n, np.nan), np.full(n, np.nan)
         self._moved_s = np.full(n, -np.inf)
 
     def observe(self, est: Estimate, u: F64, dt_s: float) -> None:
@@ -64,7 +66,7 @@ class Loops:
         plant = est.plant
         error_k = np.append(est.sat_c - u[U_HALL::2], plant["cwst"] - u[U_CWST])
         output = np.append(est.valve, plant["tower_speed"])
-        self._crossings(error_k, dt_s)
+        self._crossings(error_k, self._calm(est, dt_s), dt_s)
         pinned = (output >= FULL) & (error_k < -OVERCOOLED_K)
         pinned[-1] = False  # towers at full speed that make colder water than asked for are nobody's mistake for long
         self._wound_s = np.where(pinned, self._wound_s + dt_s, 0.0)
@@ -77,7 +79,15 @@ class Loops:
         mean = np.where(np.isnan(self._mean), output, self._mean + share * (output - self._mean))
         self._mean = np.where(np.isnan(output), self._mean, mean)
 
-    def _crossings(self, error_k: F64, dt_s: float) -> None:
+    def _calm(self, est: Estimate, dt_s: float) -> NDArray[np.bool_]:
+        """Where the load stands still: errors that it makes say nothing of the loop. The towers see the halls' sum."""
+        load_w = np.append(est.w[W_HALL:], est.w[W_HALL:].sum())
+        share = 1.0 - math.exp(-dt_s / LOAD_TAU_S)
+        mean_w = np.where(np.isnan(self._load_w), load_w, self._load_w + share * (load_w - self._load_w))
+        self._load_w = np.where(np.isnan(load_w), self._load_w, mean_w)
+        return ~(np.abs(load_w - self._load_w) >= LOAD_RATIO * self._load_w)
+
+    def _crossings(self, error_k: F64, calm: NDArray[np.bool_], dt_s: float) -> None:
         side = np.where(error_k > self._crossing_k, 1.0, np.where(error_k < -self._crossing_k, -1.0, self._side))
         crossed = (side != self._side) & (self._side != 0.0)
         # Both halves of a swing, and alike: a valve at its end leaves much area on one side and little on the other.
@@ -86,7 +96,8 @@ class Loops:
         self._count = self._count * math.exp(-dt_s / SUPERVISION_S) + swung
         known = np.where(np.isnan(error_k), 0.0, np.abs(error_k))
         self._area_before = np.where(crossed, self._area, self._area_before)
-        self._area = np.where(crossed, 0.0, self._area) + known * dt_s
+        self._area = np.where(calm, np.where(crossed, 0.0, self._area) + known * dt_s, 0.0)
+        self._area_before = np.where(calm, self._area_before, 0.0)
         self._side = side
         self._hunts = (self._count >= HUNTS) | (self._hunts & (self._count > CALM))
 

@@ -38,7 +38,7 @@ F64 = NDArray[np.float64]
 SWEEPS = 5
 SHRINK = 0.5
 LOAD_EVENT_RATIO, WETBULB_EVENT_K = 0.03, 0.5
-SWITCH_GAIN_RATIO, SWITCH_GAIN_W, SWITCH_CONFIRMATIONS = 0.02, 200.0, 5
+SWITCH_GAIN_RATIO, SWITCH_GAIN_W, SWITCH_CONFIRMATIONS = 0.02, 200.0, 3
 EVENT_MIN_S = 15.0
 CAP_BISECTIONS = 5
 EVALUATIONS_A_TICK = 100
@@ -255,7 +255,10 @@ class Planner:
         if not now.feasible and other.cost_w < now.cost_w:
             return True
         better = other.cost_w < (1.0 - SWITCH_GAIN_RATIO) * now.cost_w - SWITCH_GAIN_W
-        self._votes = {key: self._votes.get(key, 0) + 1} if better else {}
+        # Where two others take turns at being the best, each loses a vote at the other's gain, not all of them.
+        self._votes = {k: votes - 1 for k, votes in self._votes.items() if votes > 1 and k != key} | (
+            {key: self._votes.get(key, 0) + 1} if better else {}
+        )
         return self._votes.get(key, 0) >= SWITCH_CONFIRMATIONS
 
     def _baseline_cost(self, baseline_u: F64, w: F64, lim: Limits) -> float:
