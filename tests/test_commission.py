@@ -70,7 +70,7 @@ def test_what_does_not_move_is_named(site: Site, policy) -> None:  # type: ignor
 
 
 def test_near_the_limit_and_under_a_restless_load_nothing_is_forced(site: Site, policy) -> None:  # type: ignore[no-untyped-def]
-    warm, _ = commissioned(site, policy, [U_CHWST], fault="wrong:hall1.rack03.rack_inlet:16@2700", hours=2.0)
+    warm, _ = commissioned(site, policy, [U_CHWST], fault="wrong:hall1.rack03.rack_inlet:11@2700", hours=2.0)
     assert [r.why_not in ("a rack is near its limit", "the policy is not in charge") for r in warm.responses] == [True]
     steps = Load("steps", 300.0 * np.arange(48), np.resize([0.4, 0.55], 48))
     restless, _ = commissioned(site, policy, [U_CHWST], load=steps, hours=2.0)
