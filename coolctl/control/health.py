@@ -26,6 +26,7 @@ STEP_MAX_K, FORGOTTEN_S = 12.0, 600.0
 FROZEN_S, FROZEN_TIMES, MOVES_MIN = 900.0, 5.0, 50
 # A rack against its hall's median, less what it usually differs by.
 LOW_K, LOW_S, WELL_K, WELL_S, ALIKE_K = 2.0, 120.0, 1.0, 600.0, 0.6
+COMPARE_EVERY_S = 5.0  # while nothing is in doubt
 RACKS_MIN, KNOWN_S, TAU_MIN_S, TAU_MAX_S = 6, 1800.0, 300.0, 24.0 * 3600.0
 
 NOT, JUMPS, FROZEN, LOW, ELSEWHERE = range(5)
@@ -43,11 +44,10 @@ class Health:
     """Follows every temperature and IT power meter of a site; `assess` every tick."""
 
     def __init__(self, table: PointTable, halls: tuple[str, ...]):
-        measured = [i for i, p in enumerate(table.points) if not ROLES[p.role].writable]
-        self._temps: I64 = np.array([i for i in measured if ROLES[table.points[i].role].suffix == "c"], dtype=np.int64)
-        watched = [i for i in measured if ROLES[table.points[i].role].suffix == "c" or table.points[i].role == "it_power"]
-        self._watched: I64 = np.array(watched, dtype=np.int64)
-        self._racks = [table.by_role("rack_inlet", hall) for hall in halls]
+        suffix = [ROLES[p.role].suffix if not ROLES[p.role].writable else "" for p in table.points]
+        self._temps = np.array([s == "c" for s in suffix])
+        self._watched = self._temps | np.array([p.role == "it_power" for p in table.points])
+        self._racks = [_run(table.by_role("rack_inlet", hall)) for hall in halls]
         n = len(table)
         self.doubt = np.zeros(n, dtype=np.int8)
         self._believed, self._believed_s, self._heard_s = np.full(n, np.nan), np.full(n, -np.inf), np.full(n, -np.inf)
@@ -56,7 +56,7 @@ class Health:
         self._longest_s, self._moves = np.zeros(n), np.zeros(n, dtype=np.int64)
         self._usual_k, self._known_s = np.zeros(n), np.zeros(n)
         self._low_s, self._well_s = np.zeros(n), np.zeros(n)
-        self._last_s = np.nan
+        self._last_s, self._compared_s, self._low = np.nan, -np.inf, False
         self.virtual_c = np.full(len(halls), np.nan)
 
     def assess(self, snap: Snapshot) -> Snapshot:
@@ -68,9 +68,14 @@ class Health:
         self.doubt[:] = NOT
         self._frozen(value, dt_s)
         self._jumps(value, snap.now_s)
-        for h, racks in enumerate(self._racks):
-            self.virtual_c[h] = self._neighbours(value, racks, dt_s)
-        return snap._replace(value=np.where(self.doubt != NOT, np.nan, value))
+        waited_s = snap.now_s - self._compared_s
+        if not 0.0 <= waited_s < COMPARE_EVERY_S or self.doubt.any() or self._low:
+            self._compared_s = snap.now_s
+            waited_s = min(max(waited_s, 0.0), 60.0)
+            for h, racks in enumerate(self._racks):
+                self.virtual_c[h] = self._neighbours(value, racks, waited_s)
+            self._low = bool(self._low_s.any())
+        return snap._replace(value=np.where(self.doubt != NOT, np.nan, value) if self.doubt.any() else value)
 
     def warned(self, est: Estimate) -> Estimate:
         """The estimate with the racks in doubt as hot as their neighbours make them."""
@@ -83,67 +88,78 @@ class Health:
         """What is not believed now."""
         return [Doubt(int(i), REASONS[self.doubt[i]]) for i in np.flatnonzero(self.doubt)]
 
+    # Whole arrays and masks, not positions: a site has thousands of points, nearly all of them temperatures.
+
     def _frozen(self, value: F64, dt_s: float) -> None:
-        i = self._watched
-        now, before = value[i], self._before[i]
-        same = now == before
-        known = now == now
-        moved = known & ~same & (before == before)
-        over = (self._same_s[i] > FROZEN_S) & (self._moves[i] >= MOVES_MIN)
-        ended = np.where(moved & ~over, self._same_s[i], 0.0)  # a pause that was taken for frozen teaches nothing
-        self._longest_s[i] = np.maximum(self._longest_s[i], ended)
-        self._moves[i] += moved
-        self._same_s[i] = np.where(same, self._same_s[i] + dt_s, np.where(known, 0.0, self._same_s[i]))
-        self._before[i] = np.where(known, now, before)
-        frozen = (self._moves[i] >= MOVES_MIN) & (self._same_s[i] > np.maximum(FROZEN_S, FROZEN_TIMES * self._longest_s[i]))
-        self.doubt[i[frozen & known]] = FROZEN
+        same = value == self._before
+        known = (value == value) & self._watched
+        moved = known & ~same & (self._before == self._before)
+        over = (self._same_s > FROZEN_S) & (self._moves >= MOVES_MIN)
+        # A pause that was taken for frozen teaches nothing.
+        np.maximum(self._longest_s, self._same_s, out=self._longest_s, where=moved & ~over)
+        self._moves += moved
+        self._same_s[same] += dt_s
+        self._same_s[known & ~same] = 0.0
+        self._before = np.where(known, value, self._before)
+        long = self._same_s > FROZEN_S
+        if long.any():
+            frozen = long & known & (self._moves >= MOVES_MIN) & (self._same_s > FROZEN_TIMES * self._longest_s)
+            self.doubt[frozen] = FROZEN
 
     def _jumps(self, value: F64, now_s: float) -> None:
-        i = self._temps
-        now = value[i]
-        known = now == now
-        believed = np.where(now_s - self._heard_s[i] > FORGOTTEN_S, np.nan, self._believed[i])
-        self._heard_s[i] = np.where(known, now_s, self._heard_s[i])
-        step_k = np.abs(now - believed)
-        allowed_k = np.minimum(JUMP_K + JUMP_K_PER_S * np.maximum(now_s - self._believed_s[i], 0.0), STEP_MAX_K)
-        jumps = known & (believed == believed) & ~(step_k <= allowed_k)
-        elsewhere = jumps & (step_k > STEP_MAX_K)
-        # A level that holds is a true step, however large: three samples that agree are believed.
-        agrees = jumps & (np.abs(now - self._candidate[i]) <= AGREE_K)
-        self._agreed[i] = np.where(jumps, np.where(agrees, self._agreed[i] + 1, 1), 0)
-        self._candidate[i] = np.where(jumps, now, np.nan)
-        jumps &= (self._agreed[i] < AGREEING) | elsewhere
+        known = (value == value) & self._temps
+        self._believed[now_s - self._heard_s > FORGOTTEN_S] = np.nan
+        self._heard_s[known] = now_s
+        step_k = np.abs(value - self._believed)
+        allowed_k = np.minimum(JUMP_K + JUMP_K_PER_S * np.maximum(now_s - self._believed_s, 0.0), STEP_MAX_K)
+        jumps = known & (step_k > allowed_k)  # nothing is believed yet: no jump
+        if jumps.any() or self._agreed.any():
+            # A level that holds is a true step, if it is not too far: three samples that agree are believed.
+            agrees = jumps & (np.abs(value - self._candidate) <= AGREE_K)
+            self._agreed = np.where(jumps, np.where(agrees, self._agreed + 1, 1), 0)
+            self._candidate = np.where(jumps, value, np.nan)
+            elsewhere = jumps & (step_k > STEP_MAX_K)
+            held = self._agreed >= AGREEING
+            jumps &= ~held | elsewhere
+            self.doubt[jumps] = JUMPS
+            self.doubt[elsewhere & held] = ELSEWHERE
         take = known & ~jumps
-        self._believed[i] = np.where(take, now, believed)
-        self._believed_s[i] = np.where(take, now_s, self._believed_s[i])
-        self.doubt[i[jumps]] = JUMPS
-        self.doubt[i[elsewhere & (self._agreed[i] >= AGREEING)]] = ELSEWHERE
+        self._believed[take] = value[take]
+        self._believed_s[take] = now_s
 
-    def _neighbours(self, value: F64, racks: I64, dt_s: float) -> float:
+    def _neighbours(self, value: F64, racks: slice | I64, dt_s: float) -> float:
         """Doubt racks that read too cold; returns the hottest that a doubted one would be by its neighbours [°C]."""
-        good = racks[(self.doubt[racks] == NOT) & (value[racks] == value[racks])]
-        if len(good) < RACKS_MIN:
+        inlet_c, doubt = value[racks], self.doubt[racks]
+        good = (doubt == NOT) & (inlet_c == inlet_c)
+        if np.count_nonzero(good) < RACKS_MIN:
             return float("nan")
-        median_c = float(np.median(value[good]))
-        off_k = value[racks] - median_c - self._usual_k[racks]
+        median_c = float(np.median(inlet_c[good]))
+        off_k = inlet_c - median_c - self._usual_k[racks]
         judged = self._known_s[racks] >= KNOWN_S
-        usable = (self.doubt[racks] == NOT) & (off_k == off_k)
-        alike = float(np.median(np.abs(off_k[usable]))) < ALIKE_K
-        low = usable & judged & alike & (off_k < -LOW_K)
-        well = usable & (off_k > -WELL_K)
+        low = good & judged & (off_k < -LOW_K)
         was_low = self._low_s[racks] >= LOW_S
-        self._well_s[racks] = np.where(well, self._well_s[racks] + dt_s, 0.0)
-        stays = was_low & (self._well_s[racks] < WELL_S)
-        self._low_s[racks] = np.where(low | stays, self._low_s[racks] + dt_s, 0.0)
-        doubted = usable & (self._low_s[racks] >= LOW_S)
-        self.doubt[racks[doubted]] = LOW
-        self._learn(racks, off_k, usable & ~doubted & ~low, dt_s)
-        stand_in = racks[(self.doubt[racks] != NOT) & judged]
-        return median_c + float(self._usual_k[stand_in].max()) if len(stand_in) else float("nan")
+        if low.any():
+            low &= float(np.median(np.abs(off_k[good]))) < ALIKE_K
+        if low.any() or was_low.any():
+            self._well_s[racks] = np.where(good & (off_k > -WELL_K), self._well_s[racks] + dt_s, 0.0)
+            stays = was_low & (self._well_s[racks] < WELL_S)
+            self._low_s[racks] = np.where(low | stays, self._low_s[racks] + dt_s, 0.0)
+            doubted = good & (self._low_s[racks] >= LOW_S)
+            self.doubt[racks] = doubt = np.where(doubted, LOW, doubt).astype(np.int8)
+        else:
+            self._low_s[racks] = 0.0
+        self._learn(racks, off_k, good & (doubt == NOT) & ~low, dt_s)
+        stand_in = (doubt != NOT) & judged
+        return median_c + float(self._usual_k[racks][stand_in].max()) if stand_in.any() else float("nan")
 
-    def _learn(self, racks: I64, off_k: F64, believed: NDArray[np.bool_], dt_s: float) -> None:
+    def _learn(self, racks: slice | I64, off_k: F64, believed: NDArray[np.bool_], dt_s: float) -> None:
         """What a rack usually differs by: quickly at first, then over a day, so that a slow drift stands out."""
-        i = racks[believed]
-        self._known_s[i] += dt_s
-        tau_s = np.clip(2.0 * self._known_s[i], TAU_MIN_S, TAU_MAX_S)
-        self._usual_k[i] += np.minimum(dt_s / tau_s, 1.0) * off_k[believed]
+        known_s = self._known_s[racks] + dt_s * believed
+        share = np.minimum(dt_s / np.clip(2.0 * known_s, TAU_MIN_S, TAU_MAX_S), 1.0)
+        self._known_s[racks] = known_s
+        self._usual_k[racks] = np.where(believed, self._usual_k[racks] + share * off_k, self._usual_k[racks])
+
+
+def _run(i: I64) -> slice | I64:
+    """The positions as a slice where they follow each other: no copies then."""
+    return slice(int(i[0]), int(i[-1]) + 1) if len(i) and (np.diff(i) == 1).all() else i
