@@ -1,10 +1,12 @@
-"""Argument types that several verbs share: what is wrong with an argument is said before anything is started."""
+"""What several verbs share: argument types, which say what is wrong before anything is started, and results as JSON."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import math
 from pathlib import Path
+from typing import Any
 
 
 def not_negative(text: str) -> float:
@@ -59,3 +61,15 @@ def folder(text: str) -> str:
     if (path.exists() and not path.is_dir()) or not path.absolute().parent.is_dir():
         raise argparse.ArgumentTypeError(f"{text!r} is no folder, and none can be made there")
     return text
+
+
+def emit_json(data: Any, target: str | None) -> bool:
+    """Write `data` to the file `target`, or to standard output for `-`; whether that is still free for people."""
+    if not target:
+        return True
+    text = json.dumps(data, indent=1, allow_nan=False)
+    if target == "-":
+        print(text)
+        return False
+    Path(target).write_text(text + "\n", encoding="utf-8")
+    return True

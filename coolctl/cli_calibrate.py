@@ -7,15 +7,13 @@ alone. The last third of those moments is kept back and judged with what the oth
 from __future__ import annotations
 
 import argparse
-import json
 import math
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from coolctl.cli_args import output
+from coolctl.cli_args import emit_json, output
 from coolctl.control.calibrate import PRIOR_SD, STEADY_S, Calibrator
 from coolctl.control.estimate import Estimate, Estimator
 from coolctl.control.zones import Zones
@@ -43,13 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     recording, original, site = open_recording(args.recording, args.site)
     found = Study(site).read(recording, original).findings()
-    text = json.dumps(found, indent=1, allow_nan=False)
-    if args.json == "-":
-        print(text)
-        return EXIT_OK
-    print(render(found))
-    if args.json:
-        Path(args.json).write_text(text + "\n", encoding="utf-8")
+    if emit_json(found, args.json):
+        print(render(found))
     return EXIT_OK
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
-from coolctl.cli_args import output
+from coolctl.cli_args import emit_json, output
 from coolctl.errors import EXIT_CONFIG, EXIT_OK, ConfigError
 from coolctl.site import load_site
 
@@ -25,13 +24,11 @@ def main(args: argparse.Namespace) -> int:
         site = load_site(args.file)
     except ConfigError as error:
         faults = [{"file": f.file, "line": f.line, "key": f.key, "message": f.message} for f in error.faults]
-        _write(args.json, {"ok": False, "faults": faults})
-        if args.json != "-":
+        if emit_json({"ok": False, "faults": faults}, args.json):
             print(f"{error}\n{len(faults)} fault{'s' if len(faults) > 1 else ''}", file=sys.stderr)
         return EXIT_CONFIG
     effective = redact(site.file.model_dump())
-    _write(args.json, {"ok": True, "config_hash": site.config_hash, "effective": effective})
-    if args.json != "-":
+    if emit_json({"ok": True, "config_hash": site.config_hash, "effective": effective}, args.json):
         _print(effective)
         print(f"# {args.file}: good; {len(site.table)} points, config hash {site.config_hash[:12]}")
     return EXIT_OK
@@ -54,10 +51,3 @@ def _print(effective: dict[str, Any]) -> None:
                 print(f"{key} = {json.dumps(value)}")
         else:
             print(f"{table} = {json.dumps(content)}")
-
-
-def _write(target: str | None, data: dict[str, Any]) -> None:
-    if target == "-":
-        print(json.dumps(data, indent=1))
-    elif target:
-        Path(target).write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")

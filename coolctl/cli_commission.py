@@ -7,12 +7,10 @@ they are, how long they take, what should answer, and what a swapped or dead sen
 from __future__ import annotations
 
 import argparse
-import json
 import math
-from pathlib import Path
 from typing import Any
 
-from coolctl.cli_args import output, positive
+from coolctl.cli_args import emit_json, output, positive
 from coolctl.control.calibrate import Gain
 from coolctl.control.commission import Excitation, Response, findings, influence
 from coolctl.controller import Controller
@@ -40,13 +38,8 @@ def main(args: argparse.Namespace) -> int:
     site = load_site(args.site)
     swapped = _swaps(site, args.swap)
     result = rehearse(site, args, swapped)
-    text = json.dumps(result, indent=1, allow_nan=False)
-    if args.json == "-":
-        print(text)
-        return EXIT_OK
-    print(_render(result))
-    if args.json:
-        Path(args.json).write_text(text + "\n", encoding="utf-8")
+    if emit_json(result, args.json):
+        print(_render(result))
     return EXIT_OK
 
 

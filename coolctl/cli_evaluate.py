@@ -6,14 +6,13 @@ import argparse
 import contextlib
 import datetime
 import functools
-import json
 import statistics
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from coolctl.cli_args import folder, hours, not_negative, output, positive, ratio
+from coolctl.cli_args import emit_json, folder, hours, not_negative, output, positive, ratio
 from coolctl.control.guideline36 import Tuning
 from coolctl.controller import BASELINES, Controller, RuleController
 from coolctl.edge.onnx_policy import OnnxPolicy, load_policy
@@ -241,10 +240,5 @@ def make_plant(site: Site, args: argparse.Namespace, begin_h: float = 0.0, *, st
 
 def write_ledger(ledger: dict[str, Any], target: str | None) -> None:
     """Print the table, and write the JSON where asked (`-` = standard output, then without the table)."""
-    text = json.dumps(ledger, indent=1, allow_nan=False)
-    if target == "-":
-        print(text)
-        return
-    print(render(ledger))
-    if target:
-        Path(target).write_text(text + "\n", encoding="utf-8")
+    if emit_json(ledger, target):
+        print(render(ledger))

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import json
-from pathlib import Path
 
-from coolctl.cli_args import output
+from coolctl.cli_args import emit_json, output
 from coolctl.errors import EXIT_OK
 from coolctl.site import load_site
 
@@ -25,13 +23,7 @@ def main(args: argparse.Namespace) -> int:
         row = {c: getattr(p, c) for c in COLUMNS}
         row["low"], row["high"] = round(p.encode(p.low), 4), round(p.encode(p.high), 4)
         rows.append(row)
-    if args.json:
-        text = json.dumps(rows, indent=1)
-        if args.json == "-":
-            print(text)
-        else:
-            Path(args.json).write_text(text + "\n", encoding="utf-8")
-    if args.json != "-":
+    if emit_json(rows, args.json):
         print(f"{'id':<30}{'role':<22}{'unit':<8}{'range':<26}{'age ≤ s':<9}{'dialect':<9}topic")
         for r in rows:
             span = f"{r['low']:g} … {r['high']:g}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -76,13 +77,14 @@ class GainsFile:
         """Per gain its logarithm and variance, and how long ago that was [s]."""
         found = _read(self.path)
         saved_s, gains = found.get("saved_s"), found.get("gains")
-        if found.get("config_hash") != self.config_hash or not isinstance(saved_s, int | float) or not isinstance(gains, dict):
+        if not isinstance(saved_s, int | float) or not math.isfinite(saved_s) or not isinstance(gains, dict):
             return {}, 0.0
-        numbers = {n: v for n, v in gains.items() if isinstance(v, list) and len(v) == 2 and all(type(x) is float for x in v)}
-        return numbers, max(wall_s - saved_s, 0.0)
+        if found.get("config_hash") != self.config_hash:
+            return {}, 0.0
+        return gains, max(wall_s - saved_s, 0.0)  # each gain is looked at by who takes it
 
     def write(self, known: dict[str, list[float]], wall_s: float) -> bool:
-        """Keep `known`; False where it could not be. Not forced to the disk: a power cut costs an hour of learning at most."""
+        """Keep `known`; False where it could not be. Not forced to the disk: what a power cut takes is soon learnt again."""
         return _write(self.path, {"config_hash": self.config_hash, "saved_s": wall_s, "gains": known}, sync=False)
 
 

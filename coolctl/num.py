@@ -1,8 +1,11 @@
-"""Small NaN-safe numeric kernels. `min(hi, max(lo, nan))` gives a plausible number; these give NaN."""
+"""Small NaN-safe numerics. `min(hi, max(lo, nan))` gives a plausible number; the kernels here give NaN."""
 
 from __future__ import annotations
 
 import math
+
+import numpy as np
+from numpy.typing import NDArray
 
 from coolctl.jit import kernel
 
@@ -39,6 +42,13 @@ def first_order(x: float, target: float, tau_s: float, dt_s: float) -> float:
     if tau_s <= 0.0:
         return target
     return target + (x - target) * math.exp(-dt_s / tau_s)
+
+
+def follow(mean: NDArray[np.float64], seen: NDArray[np.float64], tau_s: float, dt_s: float) -> NDArray[np.float64]:
+    """First-order means of several quantities over `tau_s` [s]; each starts with its first value, and what is not known
+    (NaN) changes nothing."""
+    share = 1.0 - math.exp(-dt_s / tau_s)
+    return np.where(np.isnan(seen), mean, np.where(np.isnan(mean), seen, mean + share * (seen - mean)))
 
 
 @kernel

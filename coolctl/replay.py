@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import math
 import sys
 import time
@@ -14,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from coolctl.cli_args import output
+from coolctl.cli_args import emit_json, output
 from coolctl.control.decision import TERMS, Decision, row_columns
 from coolctl.control.policy import Policy
 from coolctl.controller import Controller
@@ -163,13 +162,10 @@ def _report(recording: Recording, r: Result, args: argparse.Namespace, what_if: 
     data: dict[str, Any] = {
         "ticks": r.ticks, "seconds": round(r.seconds, 3), "plant_seconds": r.plant_s, "times_real_time": round(speed, 1),
         "identical": None if what_if else r.difference is None, "damage": recording.damage,
-        "difference": r.difference._asdict() if r.difference else None,
+        "difference": {k: None if v != v else v for k, v in r.difference._asdict().items()} if r.difference else None,
         "planned_power_recorded_w": round(r.recorded_w, 1), "planned_power_replayed_w": round(r.replayed_w, 1),
     }  # fmt: skip
-    if args.json and args.json != "-":
-        Path(args.json).write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-    if args.json == "-":
-        print(json.dumps(data, indent=1))
+    if not emit_json(data, args.json):
         return
     print(f"{r.ticks} ticks, {r.plant_s:.0f} s of plant time in {r.seconds:.2f} s: {speed:.0f}x real time")
     for text in recording.damage:

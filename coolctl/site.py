@@ -83,9 +83,15 @@ class Site:
         return replace(self, pressure_pa=pressure_pa, config_hash=self._altered(f"pressure {pressure_pa!r}"))
 
     def in_grid(self, grid: GridFile, name: str) -> Site:
-        """The same site with another tariff, carbon factor or objective, for comparisons; `name` goes into its hash."""
+        """The same site with another tariff, carbon factor or objective, for comparisons; `name` goes into its hash.
+
+        Raises `ConfigError` where the tables do not go with the site's own.
+        """
         tables = {key: value for key, value in grid if isinstance(value, Table)}
         file = self.file.model_copy(update=tables)
+        faults = [Fault(name, None, ".".join(map(str, key)), text) for key, text in grid_faults(file)]
+        if faults:
+            raise ConfigError(faults)
         rows = {row.role for row in file.points}
         own = [p for p in self.table.points if p.role not in PRICE_ROLES or p.role in rows]
         topic = file.telemetry.topic.replace("{site}", self.name)

@@ -193,13 +193,19 @@ def _wiring(d: Draft) -> Findings:
 
 
 def grid_faults(tables: SiteFile | GridFile) -> Findings:
-    """What is wrong with tariff and objective, of a site or of a grid file."""
+    """What is wrong with tariff and objective, of a site or of a grid file (whose missing tables are not judged)."""
     for i, band in enumerate(tables.tariff.bands if tables.tariff else []):
         if not band.from_h < band.to_h:
             yield ("tariff", "bands", i, "to_h"), f"{band.to_h:g} is not after from_h = {band.from_h:g}; split a band at midnight"
-    o = tables.objective
-    if o is not None and not o.energy_weight + o.price_weight + o.carbon_weight > 0.0:
-        yield ("objective", "energy_weight"), "energy, price and carbon all weigh nothing: cooling would be without limit"
+    o, tariff, carbon = tables.objective, tables.tariff, tables.carbon
+    if o is None:
+        return
+    price, factor = (tariff.price_per_kwh if tariff else 1.0), (carbon.factor_kg_per_kwh if carbon else 1.0)
+    if not o.energy_weight + o.price_weight * price + o.carbon_weight * factor > 0.0:
+        yield (
+            ("objective", "energy_weight"),
+            "energy, its price and its carbon count for nothing: cooling would be without limit",
+        )
 
 
 def _plates(d: Draft) -> Findings:

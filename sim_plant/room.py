@@ -128,16 +128,13 @@ def worst_share(row: F64) -> float:
 
 
 @kernel
-def units(
+def crah_group(
     x: F64, sat: int, valve: int, integral: int, share: float, ua_wk: float, air_kgs: float, return_c: float, sat_sp_c: float,
     water_c: float, open_ratio: float, loop: F64, pressure_pa: float, row: F64, dt_s: float,
 ) -> tuple[float, float, float, float, float]:  # fmt: skip
     """Advance valve and coil of CRAHs that are alike, a `share` of the hall's, whose states are at `sat`, `valve` and
     `integral`; `loop` is the health of their valve loop, `LOOP_*`. Returns the valve's travel, sensible and latent heat
     [W], condensate and water [kg/s]."""
-    # A gain set too high goes with what makes it so: an element deep in its well, behind a transmitter that filters.
-    x[X_SEEN] += (x[X_ELEMENT] - x[X_SEEN]) * dt_s / SLOW_SENSOR_TAU_S
-    x[X_ELEMENT] += (x[sat] - x[X_ELEMENT]) * dt_s / SLOW_SENSOR_TAU_S
     error_k = (x[X_SEEN] if loop[LOOP_GAIN] > 1.0 else x[sat]) - sat_sp_c
     most = WOUND_UP if loop[LOOP_WIND_UP] > 0.5 else 1.0
     x[integral] = clamp(x[integral] + loop[LOOP_GAIN] * VALVE_INTEGRAL_PER_KS * error_k * dt_s, 0.0, most)
@@ -178,12 +175,15 @@ def crahs(
     each_wk = alive[H_UA] / (row[H_CRAHS] - 1.0 + row[H_WORST_UA])
     others_wk = alive[H_UA] if worst == 0.0 else each_wk * (row[H_CRAHS] - 1.0)
     sat = X_SAT if worst == 0.0 else X_SAT_OTHERS
-    travel, sensible_w, latent_w, condensate_kgs, water_kgs = units(
+    # A gain set too high goes with what makes it so: an element deep in its well, behind a transmitter that filters.
+    x[X_SEEN] += (x[X_ELEMENT] - x[X_SEEN]) * dt_s / SLOW_SENSOR_TAU_S
+    x[X_ELEMENT] += (x[sat] - x[X_ELEMENT]) * dt_s / SLOW_SENSOR_TAU_S
+    travel, sensible_w, latent_w, condensate_kgs, water_kgs = crah_group(
         x, sat, X_VALVE, X_VALVE_I, 1.0 - worst, others_wk, air_kgs, hot_c, sat_sp_c, water_c, open_ratio, loop,
         pressure_pa, alive, dt_s,
     )  # fmt: skip
     if worst > 0.0:
-        more = units(
+        more = crah_group(
             x, X_SAT_WORST, X_VALVE_WORST, X_VALVE_I_WORST, worst, each_wk * row[H_WORST_UA], air_kgs, hot_c, sat_sp_c,
             water_c, open_ratio, WELL, pressure_pa, alive, dt_s,
         )  # fmt: skip

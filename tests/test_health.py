@@ -81,6 +81,44 @@ def test_after_a_silence_a_new_level_is_a_beginning(feed: Feed) -> None:
     assert feed.run(1, feed.at("oadb", lambda t, v: v + 15.0)) == set()
 
 
+def test_a_rack_that_has_become_hot_is_believed_whatever_the_step_and_one_that_fell_as_far_is_not(feed: Feed) -> None:
+    feed.run(60)
+    assert feed.run(3, feed.at(RACK, lambda t, v: v + 16.0)) == set()
+    feed.run(3)
+    assert feed.run(60, feed.at(RACK, lambda t, v: v - 16.0)) == {(RACK, REASONS[ELSEWHERE])}
+
+
+def test_after_minutes_of_silence_hot_racks_are_seen_at_once(feed: Feed) -> None:
+    """A link that was cut while the cooling failed: nothing may be kept from the controller."""
+    racks = feed.table.by_role("rack_inlet")
+    feed.run(60)
+    feed.run(120, lambda t, v: v.__setitem__(racks, np.nan))
+    assert feed.run(1, lambda t, v: v.__setitem__(racks, v[racks] + 18.0)) == set()
+
+
+def test_what_was_found_stands_while_too_few_neighbours_are_left_to_judge(feed: Feed) -> None:
+    feed.run(HOUR)
+    racks = feed.table.by_role("rack_inlet")
+    i = feed.table.index[RACK]
+
+    def low(t: float, value: np.ndarray) -> None:
+        value[i] -= 4.0
+
+    def alone(t: float, value: np.ndarray) -> None:
+        low(t, value)
+        value[racks[racks != i][3:]] = np.nan
+
+    assert feed.run(300, low) == {(RACK, REASONS[3])}
+    assert feed.run(60, alone) == {(RACK, REASONS[3])}
+
+
+def test_a_frozen_rack_that_is_not_known_yet_counts_as_its_neighbours_do(feed: Feed) -> None:
+    feed.run(120)
+    assert feed.run(1, feed.at(RACK, lambda t, v: v - 20.0)) == {(RACK, "jumps")}
+    others = np.delete(feed.base[feed.table.by_role("rack_inlet")], 4)
+    assert feed.health.virtual_c[0] >= np.median(others) - 0.3
+
+
 def test_noise_of_ten_kelvin_is_mostly_kept_out(feed: Feed) -> None:
     feed.run(600)
     seen = []

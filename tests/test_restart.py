@@ -44,6 +44,8 @@ def test_gains_come_back_older_and_less_certain(site: Site, tmp_path: Path) -> N
         '{"config_hash": "HASH", "saved_s": "x", "gains": {}}', '{"config_hash": "HASH", "saved_s": 1.0, "gains": [1]}',
         '{"config_hash": "HASH", "saved_s": 1.0, "gains": {"crah_fan": ["x", 1]}}', "[" * 100_000,
         json.dumps({"config_hash": "HASH", "saved_s": 1.0, "gains": {"crah_fan": [9.0, 0.001], "cw_pump": [math.nan, 0.1]}}),
+        json.dumps({"config_hash": "HASH", "saved_s": math.nan, "gains": LEARNT}),
+        '{"config_hash": "HASH", "saved_s": 1.0, "gains": {"crah_fan": 3, "cw_pump": [0.1], "tower_fan": null}}',
         json.dumps({"config_hash": "HASH", "saved_s": 1.0, "gains": {"crah_fan": [BOUND, -1.0], "cw_pump": [0.0, 9.0]}}),
     ],
 )  # fmt: skip

@@ -55,6 +55,7 @@ def test_every_shipped_grid_is_taken_by_the_default_site(site: Site, path) -> No
     ("text", "key"),
     [
         ("[objective]\nenergy_weight = 0.0", "objective.energy_weight"),
+        ("[objective]\nenergy_weight = 0.0\nprice_weight = 1.0\n[tariff]\nprice_per_kwh = 0.0", "objective.energy_weight"),
         ("[tariff]\n[[tariff.bands]]\nfrom_h = 22\nto_h = 6\nprice_per_kwh = 0.2", "tariff.bands.0.to_h"),
         ("[tariff]\n[[tariff.bands]]\nfrom_h = 1\nto_h = 6\nprice_per_kwh = 0.2\nmonths = [13]", "tariff.bands.0.months.0"),
         ("[weather]\nstation = 'x'", "weather"),
@@ -67,6 +68,17 @@ def test_a_wrong_grid_is_refused_with_its_key(tmp_path, text: str, key: str) -> 
         load_grid(path)
     assert [f.key for f in found.value.faults] == [key]
     assert all(f.line is None or f.line > 1 for f in found.value.faults)
+
+
+def test_a_grid_that_makes_energy_worth_nothing_at_this_site_is_refused(site: Site, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    """Each table is good by itself; together nothing would be left to divide by."""
+    path = tmp_path / "grid.toml"
+    path.write_text("format_version = 1\n[objective]\nenergy_weight = 0.0\nprice_weight = 1.0\n")
+    free = tmp_path / "free.toml"
+    free.write_text("format_version = 1\n[tariff]\nprice_per_kwh = 0.0\n")
+    assert site.in_grid(load_grid(path), "grid").file.objective.price_weight == 1.0
+    with pytest.raises(ConfigError, match="count for nothing"):
+        site.in_grid(load_grid(path), "grid").in_grid(load_grid(free), "free")
 
 
 def site_with_bands(edited_site, simulated_clock: bool) -> Site:  # type: ignore[no-untyped-def]

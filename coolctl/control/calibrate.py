@@ -107,7 +107,10 @@ class Calibrator:
     def restore(self, known: dict[str, list[float]], age_s: float = 0.0) -> None:
         """Start from what was learnt `age_s` [s] ago. What is no gain, or out of bounds, is left at the prior."""
         for k, name in enumerate(GAINS):
-            log, variance = (known.get(name) or [np.nan, np.nan])[:2]
+            pair = known.get(name) if isinstance(known, dict) else None
+            if not (isinstance(pair, list) and len(pair) == 2 and all(type(x) is float for x in pair)):
+                continue
+            log, variance = pair
             if abs(log) <= BOUND and 0.0 < variance <= PRIOR_SD**2:
                 self.log[k] = log
                 self.variance[k] = min(variance + AGE_SD_PER_DAY**2 * max(age_s, 0.0) / 86400.0, PRIOR_SD**2)

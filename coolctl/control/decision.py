@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from coolctl.control import loops
 from coolctl.control.health import Doubt
+from coolctl.control.loops import KINDS as SICK_KINDS
+from coolctl.control.loops import Sickness
 from coolctl.control.mode import MODES, PUBLISHING
 from coolctl.control.prices import PLAN_LIMITS, binding_names
 from coolctl.control.shield import LIMITS
@@ -50,6 +51,7 @@ class Decision:
     plan_source: str
     alarm: str
     doubts: tuple[Doubt, ...] = ()
+    sick: tuple[Sickness, ...] = ()
 
     @property
     def published(self) -> bool:
@@ -101,9 +103,8 @@ class Decision:
     @property
     def sick_loops(self) -> dict[str, str]:
         """The plant's own loops that do not work as they should, by name, and what is wrong with each."""
-        names = [f"{hall}.valve" for hall in self.site.halls] + ["towers"]
-        found = loops.decode(float(self.term_values[TERMS.index("sick_loops")]))
-        return {names[s.loop]: loops.KINDS[s.kind] for s in found if s.loop < len(names)}
+        names = [*(f"{hall}.valve" for hall in self.site.halls), "towers"]
+        return {names[s.loop]: SICK_KINDS[s.kind] for s in self.sick}
 
     @property
     def doubted(self) -> dict[str, str]:

@@ -20,8 +20,9 @@ I64 = NDArray[np.int64]
 
 # A temperature may move this far from one believed sample to the next, and so much more for each second between them.
 JUMP_K, JUMP_K_PER_S, AGREE_K, AGREEING = 3.0, 0.25, 1.5, 3
-# No step beyond this is believed, however long it holds: another unit, another sensor. Silence makes a new beginning.
-STEP_MAX_K, FORGOTTEN_S = 12.0, 600.0
+# No step beyond this is believed, however long it holds: another unit, another sensor. But a rack that has become so warm
+# is, and silence makes a new beginning: who knows what happened meanwhile.
+STEP_MAX_K, FORGOTTEN_S = 12.0, 60.0
 # Frozen: the same to the last bit for this long, and for many times longer than it ever was while it moved.
 FROZEN_S, FROZEN_TIMES, MOVES_MIN = 900.0, 5.0, 50
 # A rack against its hall's median, less what it usually differs by.
@@ -47,6 +48,7 @@ class Health:
         suffix = [ROLES[p.role].suffix if not ROLES[p.role].writable else "" for p in table.points]
         self._temps = np.array([s == "c" for s in suffix])
         self._watched = self._temps | np.array([p.role == "it_power" for p in table.points])
+        self._is_rack = np.array([p.role == "rack_inlet" for p in table.points])
         self._racks = [_run(table.by_role("rack_inlet", hall)) for hall in halls]
         n = len(table)
         self.doubt = np.zeros(n, dtype=np.int8)
@@ -118,7 +120,7 @@ class Health:
             agrees = jumps & (np.abs(value - self._candidate) <= AGREE_K)
             self._agreed = np.where(jumps, np.where(agrees, self._agreed + 1, 1), 0)
             self._candidate = np.where(jumps, value, np.nan)
-            elsewhere = jumps & (step_k > STEP_MAX_K)
+            elsewhere = jumps & (step_k > STEP_MAX_K) & ~(self._is_rack & (value > self._believed))
             held = self._agreed >= AGREEING
             jumps &= ~held | elsewhere
             self.doubt[jumps] = JUMPS
@@ -132,6 +134,8 @@ class Health:
         inlet_c, doubt = value[racks], self.doubt[racks]
         good = (doubt == NOT) & (inlet_c == inlet_c)
         if np.count_nonzero(good) < RACKS_MIN:
+            # Too few to judge by; what was found before still stands.
+            self.doubt[racks] = np.where(good & (self._low_s[racks] >= LOW_S), LOW, doubt)
             return float("nan")
         median_c = float(np.median(inlet_c[good]))
         off_k = inlet_c - median_c - self._usual_k[racks]
@@ -145,11 +149,11 @@ class Health:
             stays = was_low & (self._well_s[racks] < WELL_S)
             self._low_s[racks] = np.where(low | stays, self._low_s[racks] + dt_s, 0.0)
             doubted = good & (self._low_s[racks] >= LOW_S)
-            self.doubt[racks] = doubt = np.where(doubted, LOW, doubt).astype(np.int8)
+            self.doubt[racks] = doubt = np.where(doubted, LOW, doubt)
         else:
             self._low_s[racks] = 0.0
         self._learn(racks, off_k, good & (doubt == NOT) & ~low, dt_s)
-        stand_in = (doubt != NOT) & judged
+        stand_in = doubt != NOT
         return median_c + float(self._usual_k[racks][stand_in].max()) if stand_in.any() else float("nan")
 
     def _learn(self, racks: slice | I64, off_k: F64, believed: NDArray[np.bool_], dt_s: float) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coolctl.control.estimate import Estimate
+from coolctl.num import follow
 from coolctl.points import U_CWST, U_HALL
 from coolctl.thermal.plant import W_HALL
 
@@ -25,8 +26,9 @@ CROSSING_K, AREA_MIN_KS = 0.1, 8.0  # twice a thermometer's noise; what one load
 TOWER_CROSSING_K, TOWER_AREA_MIN_KS = 0.4, 120.0  # a basin is slow, and its setpoint moves with the wet bulb
 ALIKE_RATIO = 0.3
 LOAD_RATIO, LOAD_TAU_S = 0.03, 300.0
+FOLLOW_S = 60.0  # a sound loop lags its setpoint by about this long, and leaves so much area for each kelvin that it moves
 SUPERVISION_S, HUNTS, CALM = 3600.0, 8.0, 3.0  # crossings with such an area, forgotten over an hour: sick, and well again
-FULL, OVERCOOLED_K, WINDS_S = 0.97, 0.5, 120.0
+FULL, NEAR_END, OVERCOOLED_K, WINDS_S = 0.97, 0.02, 0.5, 120.0
 STILL_RATIO, ASTRAY_K, HAND_S = 0.005, 1.0, 1800.0
 SICK_S = 3600.0  # a loop that wound up is looked at for an hour
 MEAN_TAU_S = 600.0
@@ -49,8 +51,9 @@ class Sickness(NamedTuple):
 class Loops:
     """Follows the valve loop of every hall and the towers' fan loop; `observe` every tick."""
 
-    def __init__(self, halls: int):
+    def __init__(self, halls: int, tower_speed_min: float):
         n = halls + 1
+        self._least = np.append(np.zeros(halls), tower_speed_min)
         self.halls = halls
         self._crossing_k, self._area_min_ks = np.full(n, CROSSING_K), np.full(n, AREA_MIN_KS)
         self._crossing_k[-1], self._area_min_ks[-1] = TOWER_CROSSING_K, TOWER_AREA_MIN_KS
@@ -58,44 +61,46 @@ class Loops:
         self._area, self._area_before = np.zeros(n), np.zeros(n)
         self._hunts, self._wound_s, self._sick_until_s = np.zeros(n, dtype=bool), np.zeros(n), np.full(n, -np.inf)
         self._output, self._still_s = np.full(n, np.nan), np.zeros(n)
-        self._mean, self._load_w = np.full(n, np.nan), np.full(n, np.nan)
-        self._moved_s = np.full(n, -np.inf)
+        self._mean, self._load_w, self._sp_c = np.full(n, np.nan), np.full(n, np.nan), np.full(n, np.nan)
+        self._travel_k = np.zeros(n)
+        self._moved_s, self._target_c = np.full(n, -np.inf), np.full(n, np.nan)
 
     def observe(self, est: Estimate, u: F64, dt_s: float) -> None:
         """Take what is measured now; `u` are the setpoints in force."""
         plant = est.plant
-        error_k = np.append(est.sat_c - u[U_HALL::2], plant["cwst"] - u[U_CWST])
+        sp_c = np.append(u[U_HALL::2], u[U_CWST])
+        error_k = np.append(est.sat_c, plant["cwst"]) - sp_c
         output = np.append(est.valve, plant["tower_speed"])
-        self._crossings(error_k, self._calm(est, dt_s), dt_s)
+        self._crossings(error_k, sp_c, self._calm(est, dt_s), dt_s)
         pinned = (output >= FULL) & (error_k < -OVERCOOLED_K)
         pinned[-1] = False  # towers at full speed that make colder water than asked for are nobody's mistake for long
         self._wound_s = np.where(pinned, self._wound_s + dt_s, 0.0)
         self._sick_until_s = np.where(self._wound_s >= WINDS_S, est.now_s + SICK_S, self._sick_until_s)
         moved = ~(np.abs(output - self._output) < STILL_RATIO) | ~(np.abs(error_k) > ASTRAY_K)
-        at_end = (output >= FULL) | (output <= 1.0 - FULL)
+        at_end = (output >= 1.0 - NEAR_END) | (output <= self._least + NEAR_END)
         self._still_s = np.where(moved | at_end, 0.0, self._still_s + dt_s)
         self._output = np.where(moved | np.isnan(self._output), output, self._output)
-        share = 1.0 - math.exp(-dt_s / MEAN_TAU_S)
-        mean = np.where(np.isnan(self._mean), output, self._mean + share * (output - self._mean))
-        self._mean = np.where(np.isnan(output), self._mean, mean)
+        self._mean = follow(self._mean, output, MEAN_TAU_S, dt_s)
 
     def _calm(self, est: Estimate, dt_s: float) -> NDArray[np.bool_]:
         """Where the load stands still: errors that it makes say nothing of the loop. The towers see the halls' sum."""
         load_w = np.append(est.w[W_HALL:], est.w[W_HALL:].sum())
-        share = 1.0 - math.exp(-dt_s / LOAD_TAU_S)
-        mean_w = np.where(np.isnan(self._load_w), load_w, self._load_w + share * (load_w - self._load_w))
-        self._load_w = np.where(np.isnan(load_w), self._load_w, mean_w)
+        self._load_w = follow(self._load_w, load_w, LOAD_TAU_S, dt_s)
         return ~(np.abs(load_w - self._load_w) >= LOAD_RATIO * self._load_w)
 
-    def _crossings(self, error_k: F64, calm: NDArray[np.bool_], dt_s: float) -> None:
+    def _crossings(self, error_k: F64, sp_c: F64, calm: NDArray[np.bool_], dt_s: float) -> None:
+        """Count half-swings of the error whose area neither the load nor the setpoint's own moves account for."""
+        self._travel_k += np.where(np.isnan(self._sp_c), 0.0, np.abs(sp_c - self._sp_c))
+        self._sp_c = sp_c
         side = np.where(error_k > self._crossing_k, 1.0, np.where(error_k < -self._crossing_k, -1.0, self._side))
         crossed = (side != self._side) & (self._side != 0.0)
         # Both halves of a swing, and alike: a valve at its end leaves much area on one side and little on the other.
         less, more = np.minimum(self._area, self._area_before), np.maximum(self._area, self._area_before)
-        swung = crossed & (less >= self._area_min_ks) & (less >= ALIKE_RATIO * more)
+        swung = crossed & (less >= self._area_min_ks + FOLLOW_S * self._travel_k) & (less >= ALIKE_RATIO * more)
         self._count = self._count * math.exp(-dt_s / SUPERVISION_S) + swung
         known = np.where(np.isnan(error_k), 0.0, np.abs(error_k))
         self._area_before = np.where(crossed, self._area, self._area_before)
+        self._travel_k = np.where(crossed, 0.0, self._travel_k)
         self._area = np.where(calm, np.where(crossed, 0.0, self._area) + known * dt_s, 0.0)
         self._area_before = np.where(calm, self._area_before, 0.0)
         self._side = side
@@ -123,23 +128,16 @@ class Loops:
         return est._replace(valve=valve)
 
     def hold(self, wish: F64, last: F64, sick: list[Sickness], now_s: float) -> None:
-        """Keep the setpoints of sick loops where they are, in place, but for one step every quarter of an hour; colder
-        supply air is never held back."""
-        for s in sick:
-            k = U_CWST if s.loop == self.halls else U_HALL + 2 * s.loop
-            if not 0.0 <= now_s - self._moved_s[s.loop] < MOVE_EVERY_S:
-                self._moved_s[s.loop] = now_s
-            elif k == U_CWST or wish[k] > last[k]:
-                wish[k] = last[k]
-
-
-def encode(sick: list[Sickness]) -> float:
-    """A list of sicknesses as one number for the recording: two bits a loop."""
-    kinds = list(KINDS)
-    return float(sum((kinds.index(s.kind) + 1) << 2 * s.loop for s in sick if s.loop < 26))
-
-
-def decode(number: float) -> list[Sickness]:
-    """The inverse of `encode`."""
-    bits, kinds = int(number) if number == number else 0, list(KINDS)
-    return [Sickness(k, kinds[(bits >> 2 * k & 3) - 1]) for k in range(26) if bits >> 2 * k & 3]
+        """Give the setpoints of sick loops one new value every quarter of an hour, in place of `wish`, from where they stand
+        (`last`); colder supply air is never held back."""
+        ill = {s.loop for s in sick}
+        for loop in range(self.halls + 1):
+            k = U_CWST if loop == self.halls else U_HALL + 2 * loop
+            if loop not in ill:
+                self._moved_s[loop] = -np.inf
+                continue
+            if self._moved_s[loop] == -np.inf:
+                self._moved_s[loop], self._target_c[loop] = now_s, last[k]
+            elif not 0.0 <= now_s - self._moved_s[loop] < MOVE_EVERY_S:
+                self._moved_s[loop], self._target_c[loop] = now_s, wish[k]
+            wish[k] = self._target_c[loop] if k == U_CWST else min(wish[k], self._target_c[loop])

@@ -105,7 +105,7 @@ class Planner:
         self._found: list[Found] = []
         self._started_s = -np.inf
         self._load_w, self._wetbulb_c = np.nan, np.nan
-        self._votes: dict[tuple[float, float], int] = {}
+        self._incumbents, self._beaten = (np.nan, np.nan), 0
         self._policy_cost_w = np.nan
 
     @property
@@ -250,16 +250,15 @@ class Planner:
         )  # fmt: skip
 
     def _confirmed(self, now: Found, other: Found) -> bool:
-        """Whether to change machines: at once where the present ones cannot keep the limits, else for a lasting gain."""
-        key = (other.proposal.chillers, other.proposal.economizer)
+        """Whether to change machines: at once where the present ones cannot keep the limits, else once they have been beaten
+        several times in a row, by whichever others."""
         if not now.feasible and other.cost_w < now.cost_w:
             return True
+        if (now.proposal.chillers, now.proposal.economizer) != self._incumbents:
+            self._incumbents, self._beaten = (now.proposal.chillers, now.proposal.economizer), 0
         better = other.cost_w < (1.0 - SWITCH_GAIN_RATIO) * now.cost_w - SWITCH_GAIN_W
-        # Where two others take turns at being the best, each loses a vote at the other's gain, not all of them.
-        self._votes = {k: votes - 1 for k, votes in self._votes.items() if votes > 1 and k != key} | (
-            {key: self._votes.get(key, 0) + 1} if better else {}
-        )
-        return self._votes.get(key, 0) >= SWITCH_CONFIRMATIONS
+        self._beaten = self._beaten + 1 if better else 0
+        return self._beaten >= SWITCH_CONFIRMATIONS
 
     def _baseline_cost(self, baseline_u: F64, w: F64, lim: Limits) -> float:
         evaluate_plant(baseline_u, w, self._halls, self._p, self._out)

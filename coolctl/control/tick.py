@@ -20,7 +20,7 @@ from coolctl.control.estimate import Estimate, Estimator
 from coolctl.control.feedforward import AirflowDemand
 from coolctl.control.guideline36 import B2
 from coolctl.control.health import Health
-from coolctl.control.loops import Loops, Sickness, encode
+from coolctl.control.loops import Loops, Sickness
 from coolctl.control.objective import Limits, planning_limits
 from coolctl.control.planner import Plan, Planner, Proposal
 from coolctl.control.plant_rules import PlantRules
@@ -101,7 +101,7 @@ class Tick:
         self.shield = Shield(self.halls, self.p, f.limits, f.rates, f.dwell, authority, self.required_s)
         self._calibrator = Calibrator(site, self.halls, self.p) if f.control.calibrate else None
         self.zones = Zones(self.halls, self.p)
-        self._loops = Loops(len(self.halls))
+        self._loops = Loops(len(self.halls), self.p.tower.speed_min_ratio)
         self._model = (self.halls, self.p)
         self._described = describe(self.halls, self.p)
         self._adopted_s = -np.inf
@@ -153,7 +153,7 @@ class Tick:
         plan = self._plan(est, proposal, baseline_u, available, dt_s)
         wish, used = self._wish(mode, plan, baseline_u, demand)
         wish = np.where(self.rules.owned, own_u, wish)
-        self._loops.hold(wish, last, sick, est.now_s)
+        self._loops.hold(wish, last, [] if mode == "emergency" else sick, est.now_s)
         if self.excitation is not None:
             wish = self.excitation.wish(wish, last, self._bits, est, snap, mode in modes.POLICY_MODES)
         context = Context(
@@ -169,7 +169,7 @@ class Tick:
         return Decision(
             self.site, snap.now_s, self._seq, mode, self.modes.granted, reason, u, wish, u_policy, baseline_u, bits,
             terms, plan.source if plan else "no plan yet", policy_fault,
-            tuple(self._health.doubts()),
+            tuple(self._health.doubts()), tuple(sick),
         )  # fmt: skip
 
     def _sick_loops(self, est: Estimate, dt_s: float) -> list[Sickness]:
@@ -344,7 +344,6 @@ class Tick:
             float(used), float(est.quorum), float(len(est.substituted)), gateway.age_s, float(gateway.confirmed),
             float(suspect.hall) if suspect else nothing,
             float(list(KINDS).index(suspect.kind)) if suspect else nothing, suspect.size if suspect else nothing,
-            encode(sick),
-            float(np.count_nonzero(self._health.doubt)), float(plan.binding) if plan else nothing,
+            float(len(sick)), float(np.count_nonzero(self._health.doubt)), float(plan.binding) if plan else nothing,
             *self._planner.pricer.values.tolist(),
         ])  # fmt: skip

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coolctl.control.estimate import Estimate
-from coolctl.num import first_order
+from coolctl.num import first_order, follow
 from coolctl.psychro import CP_AIR_JKGK
 from coolctl.thermal import pump_fan, room
 from coolctl.thermal.plant import W_HALL, W_PRESSURE, PlantParams, air_density_kgm3, crah_air_kgs
@@ -81,8 +81,8 @@ class Zones:
             if seen == seen:
                 self._log[h] = first_order(self._log[h], math.log(seen), TAU_S, since_s)
                 self._known_s[h] += since_s
-        self._gap_k = _follow(self._gap_k, est.inlet_mean_c - est.sat_c, since_s)
-        self._astray_k = _follow(self._astray_k, est.sat_c - sat_sp_c, since_s)
+        self._gap_k = follow(self._gap_k, est.inlet_mean_c - est.sat_c, TAU_S, since_s)
+        self._astray_k = follow(self._astray_k, est.sat_c - sat_sp_c, TAU_S, since_s)
         moved = ~(np.abs(est.valve - self._valve) < STILL_RATIO)
         self._valve = np.where(moved, est.valve, self._valve)
         self._still_s = np.where(moved, 0.0, self._still_s + since_s)
@@ -161,12 +161,6 @@ class Zones:
             middle = math.sqrt(low * high)
             low, high = (middle, high) if carried_w(middle) < heat_w else (low, middle)
         return math.sqrt(low * high)
-
-
-def _follow(now: F64, seen: F64, dt_s: float) -> F64:
-    """First-order mean over `TAU_S`; what is not known changes nothing."""
-    share = 1.0 - math.exp(-dt_s / TAU_S)
-    return np.where(np.isnan(seen), now, np.where(np.isnan(now), seen, now + share * (seen - now)))
 
 
 def _others(values: F64, h: int) -> float:

@@ -141,15 +141,9 @@ def coil_heat_w(
 
 @kernel
 def coil_water_ratio(
-    heat_w: float,
-    chwst_c: float,
-    sat_c: float,
-    air_kgs: float,
-    air_ratio: float,
-    ratio_max: float,
-    ua_nom_wk: float,
+    heat_w: float, chwst_c: float, sat_c: float, air_kgs: float, air_ratio: float, ratio_max: float, ua_nom_wk: float,
     p: HallParams,
-) -> tuple[float, float]:
+) -> tuple[float, float]:  # fmt: skip
     """Water flow over nominal [-] at which the coils carry `heat_w` [W] down to `sat_c`, and the heat not carried [W]."""
     air_in_c = sat_c + heat_w / (air_kgs * CP_AIR_JKGK)
     most_w = coil_heat_w(ratio_max, chwst_c, air_in_c, air_kgs, air_ratio, ua_nom_wk, p)

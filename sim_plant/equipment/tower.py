@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from coolctl.jit import kernel
-from coolctl.psychro import LATENT_JKG, saturation_enthalpy_jkg
+from coolctl.psychro import LATENT_JKG, saturated_at_c, saturation_enthalpy_jkg
 
 SLICES = 6
 BISECTIONS = 16
@@ -73,13 +73,6 @@ def makeup_kgs(heat_w: float, speed: float, dry_bulb_c: float, wet_bulb_c: float
     what is blown down comes on top. The air leaves saturated."""
     density = pressure_pa / (287.055 * (wet_bulb_c + 273.15))
     air_kgs = max(p.air_flow_nom_kgs * max(speed, p.speed_min) * density / AIR_DENSITY_NOM_KGM3, 0.05)
-    leaving_jkg = saturation_enthalpy_jkg(wet_bulb_c, pressure_pa) + heat_w / air_kgs
-    lo, hi = wet_bulb_c, wet_bulb_c + 60.0
-    for _ in range(BISECTIONS):
-        mid = 0.5 * (lo + hi)
-        if saturation_enthalpy_jkg(mid, pressure_pa) < leaving_jkg:
-            lo = mid
-        else:
-            hi = mid
-    latent_w = heat_w - 1006.0 * air_kgs * (lo - dry_bulb_c)
+    leaving_c = saturated_at_c(saturation_enthalpy_jkg(wet_bulb_c, pressure_pa) + heat_w / air_kgs, pressure_pa)
+    latent_w = heat_w - 1006.0 * air_kgs * (leaving_c - dry_bulb_c)
     return max(latent_w, 0.0) / LATENT_JKG * p.cycles / (p.cycles - 1.0)
