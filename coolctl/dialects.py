@@ -24,6 +24,24 @@ NUMBERS = frozenset({int, float})
 SKEW_MAX_S = 4e9
 
 
+class Route:
+    """What comes by one topic: its dialect, the points by name, and the names of the latest batches."""
+
+    def __init__(self, dialect: str):
+        self.dialect = dialect
+        self.fields: dict[str, int] = {}
+        self._seen: dict[str, tuple[list[str], NDArray[np.int64]]] = {}
+
+    def positions(self, names: list[str]) -> NDArray[np.int64]:
+        """Where the points stand, -1 for those that are not known. A sender repeats its names in the same order."""
+        before, i = self._seen.get(names[0], (None, None)) if names else (None, None)
+        if i is None or before != names:
+            i = np.array([self.fields.get(name, -1) for name in names], dtype=np.int64)
+            if names and names[0] in self.fields:  # what is remembered is bounded by the points that there are
+                self._seen[names[0]] = names, i
+        return i
+
+
 class Decoder:
     """Routes messages of one site to its points; counts what it refuses by reason."""
 
@@ -31,12 +49,12 @@ class Decoder:
         self.table = table
         self._single_max, self._batch_max = single_max_bytes, batch_max_bytes
         self.rejects: dict[str, int] = {}
-        self._routes: dict[str, tuple[str, dict[str, int]]] = {}
+        self._routes: dict[str, Route] = {}
         for i, point in enumerate(table.points):
             if not point.writable:
-                dialect, fields = self._routes.setdefault(point.topic, (point.dialect, {}))
-                if dialect == point.dialect:
-                    fields[point.field] = i
+                route = self._routes.setdefault(point.topic, Route(point.dialect))
+                if route.dialect == point.dialect:
+                    route.fields[point.field] = i
 
     @property
     def topics(self) -> list[str]:
@@ -49,9 +67,8 @@ class Decoder:
         if route is None:
             self._count("unknown_topic")
             return []
-        dialect, fields = route
         try:
-            return DIALECTS[dialect](self, raw, fields)
+            return DIALECTS[route.dialect](self, raw, route)
         except Rejected as rejected:
             self._count(rejected.reason)
             return []
@@ -75,18 +92,18 @@ class Decoder:
             return None
         return Sample(i, internal, t_source_s, quality)
 
-    def _json(self, raw: bytes, fields: dict[str, int]) -> list[Sample | Batch]:
+    def _json(self, raw: bytes, route: Route) -> list[Sample | Batch]:
         # Only an envelope with many points may be large: see the check of the single form below.
         o = parse(raw, self._single_max) if len(raw) <= self._single_max else parse_batch(raw, self._batch_max)
         if not isinstance(o, dict):
             raise Rejected("not_an_object")
         if "values" in o:
-            return self._batch(o, fields)
+            return self._batch(o, route)
         if len(raw) > self._single_max:
             raise Rejected("too_large")
         if not o.keys() <= SINGLE_KEYS or "value" not in o:
             raise Rejected("keys")
-        if len(fields) != 1:
+        if len(route.fields) != 1:
             raise Rejected("single_value_on_shared_topic")
         quality = o.get("quality", 1)
         if type(quality) is not int:
@@ -95,10 +112,10 @@ class Decoder:
         if good != Quality.GOOD:
             self._count("source_bad")
             return []
-        sample = self._sample(next(iter(fields.values())), o["value"], _timestamp_s(o), good)
+        sample = self._sample(next(iter(route.fields.values())), o["value"], _timestamp_s(o), good)
         return [sample] if sample else []
 
-    def _batch(self, o: dict[str, Any], fields: dict[str, int]) -> list[Sample | Batch]:
+    def _batch(self, o: dict[str, Any], route: Route) -> list[Sample | Batch]:
         values = o["values"]
         if not o.keys() <= BATCH_KEYS or not isinstance(values, dict):
             raise Rejected("keys")
@@ -106,10 +123,10 @@ class Decoder:
         if set(map(type, values.values())) <= NUMBERS:
             wire = np.array(list(values.values()), dtype=np.float64)
             if len(wire) and np.abs(wire).max() <= INTEGER_MAX:
-                return self._all_numbers(values, wire, t_source_s, fields)
+                return self._all_numbers(values, wire, t_source_s, route)
         samples: list[Sample | Batch] = []
         for name, value in values.items():
-            i = fields.get(name)
+            i = route.fields.get(name)
             if i is None:
                 self._count("unknown_point")
                 continue
@@ -119,10 +136,10 @@ class Decoder:
         return samples
 
     def _all_numbers(
-        self, values: dict[str, Any], wire: NDArray[np.float64], t_source_s: float, fields: dict[str, int]
+        self, values: dict[str, Any], wire: NDArray[np.float64], t_source_s: float, route: Route
     ) -> list[Sample | Batch]:
         """The ordinary batch, at once: every value is a finite number of reasonable size."""
-        i = np.array([fields.get(name, -1) for name in values], dtype=np.int64)
+        i = route.positions(list(values))
         known = i >= 0
         if not known.all():
             for _ in range(int((~known).sum())):
@@ -130,11 +147,11 @@ class Decoder:
             i, wire = i[known], wire[known]
         return [Batch(i, self.table.decode(i, wire), t_source_s)] if len(i) else []
 
-    def _scalar(self, raw: bytes, fields: dict[str, int]) -> list[Sample | Batch]:
+    def _scalar(self, raw: bytes, route: Route) -> list[Sample | Batch]:
         value = parse(raw.strip(), 64)
-        if len(fields) != 1:
+        if len(route.fields) != 1:
             raise Rejected("single_value_on_shared_topic")
-        sample = self._sample(next(iter(fields.values())), value, math.nan, Quality.GOOD)
+        sample = self._sample(next(iter(route.fields.values())), value, math.nan, Quality.GOOD)
         return [sample] if sample else []
 
 
@@ -150,7 +167,7 @@ def _timestamp_s(o: dict[str, Any]) -> float:
     return float(stamp) / 1e3
 
 
-DIALECTS: dict[str, Callable[[Decoder, bytes, dict[str, int]], list[Sample | Batch]]] = {
+DIALECTS: dict[str, Callable[[Decoder, bytes, Route], list[Sample | Batch]]] = {
     "json": Decoder._json,
     "scalar": Decoder._scalar,
 }

@@ -13,7 +13,7 @@ from coolctl.dialects import Decoder, encode_batch
 from coolctl.gateway import EpochFile, GatewayCore
 from coolctl.points import Point, PointTable, each
 from coolctl.site import Site
-from coolctl.strict_json import Rejected
+from coolctl.strict_json import Rejected, parse, parse_batch
 
 
 def decoder(site: Site) -> Decoder:
@@ -122,6 +122,50 @@ def mutations(seed: bytes, count: int, rng: random.Random):  # type: ignore[no-u
             else:
                 del raw[at : at + rng.randint(1, 8)]
         yield bytes(raw)
+
+
+def read(parser, raw: bytes) -> str:  # type: ignore[no-untyped-def]
+    """What a parser makes of a message, as a text that tells 1 from 1.0."""
+    try:
+        return repr(parser(raw, 4096))
+    except Rejected:
+        return "refused"
+
+
+def test_fast_reader_says_what_the_strict_one_says() -> None:
+    rng = random.Random(11)
+    seed = b'{"timestamp":1700000000000,"values":{"chwst":12.5,"oawb":-3.25,"chwst2":1e-7,"n":600}}'
+    for raw in (
+        seed,
+        seed.replace(b"chwst2", b"chwst"),
+        seed.replace(b"chwst2", b"chw:st"),
+        seed.replace(b"oawb", b"\\u006fawb"),
+        seed.replace(b"600", b"18446744073709551616"),
+        seed.replace(b"600", b'{"a":1,"a":2}'),
+        seed.replace(b"timestamp", b"values"),
+        b" " + seed + b"\n",
+        seed + b"x",
+        b"[1,2]",
+        b"3",
+    ):
+        assert read(parse_batch, raw) == read(parse, raw)
+    alike = accepted = 0
+    for raw in mutations(seed, 30_000, rng):
+        quick, strict = read(parse_batch, raw), read(parse, raw)
+        if "inf" in quick or b"0" * 20 in raw:
+            continue  # infinities are for the batch reader's caller to refuse; endless digits have a test of their own
+        assert quick == strict, raw
+        alike, accepted = alike + 1, accepted + quick.startswith("{")
+    assert alike > 20_000 and accepted > 1_000
+
+
+def test_same_names_on_two_topics_are_two_points() -> None:
+    points = [Point(f"h{k}.x", "oadb", f"h{k}", "degC", f"site/h{k}", "json", "v", 10.0, -50.0, 60.0) for k in range(2)]
+    d = Decoder(PointTable(points), 4096, 4096)
+    filler = ",".join(f'"nobody{k}":{k}.5' for k in range(2))
+    raw = f'{{"values":{{"v":7.0,{filler}}}}}'.encode()
+    for _ in range(2):
+        assert [[s.i for s in each(d.decode(f"site/h{k}", raw))] for k in range(2)] == [[0], [1]]
 
 
 def test_decoder_survives_any_mutation_with_finite_samples_only(site: Site) -> None:
