@@ -12,7 +12,7 @@ from coolctl.jit import kernel
 CP_AIR_JKGK = 1006.0
 CP_VAPOUR_JKGK = 1860.0
 LATENT_JKG = 2.501e6
-SATURATION_BISECTIONS = 24  # 100 K / 2^24
+SATURATION_ITERATIONS = 30  # Newton's method needs four or five
 CP_WATER_JKGK = 4186.0
 R_AIR_JKGK = 287.055
 PRESSURE_SEA_PA = 101325.0
@@ -81,14 +81,17 @@ def saturated_at_c(h_jkg: float, pressure_pa: float) -> float:
     """
     if math.isnan(h_jkg) or math.isnan(pressure_pa):
         return math.nan
-    lo, hi = -20.0, 80.0
-    for _ in range(SATURATION_BISECTIONS):
-        mid = 0.5 * (lo + hi)
-        if saturation_enthalpy_jkg(mid, pressure_pa) < h_jkg:
-            lo = mid
-        else:
-            hi = mid
-    return 0.5 * (lo + hi)
+    t_c = 20.0
+    for _ in range(SATURATION_ITERATIONS):
+        vapour_pa = saturation_pressure_pa(t_c)
+        w = 0.62198 * vapour_pa / (pressure_pa - vapour_pa)
+        slope_w = w * 17.62 * 243.12 / (243.12 + t_c) ** 2 * pressure_pa / (pressure_pa - vapour_pa)
+        slope_jkgk = CP_AIR_JKGK + slope_w * (LATENT_JKG + CP_VAPOUR_JKGK * t_c) + w * CP_VAPOUR_JKGK
+        before_c = t_c
+        t_c = min(max(t_c + (h_jkg - enthalpy_jkg(t_c, w)) / slope_jkgk, -20.0), 80.0)
+        if abs(t_c - before_c) < 1e-7:
+            break
+    return t_c
 
 
 @kernel

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from coolctl.points import U_CHILLERS, U_CW_FLOW, U_CWST, U_ECONOMIZER, U_HALL
+from coolctl.psychro import CP_AIR_JKGK, CP_WATER_JKGK
 from coolctl.site import Site
 from coolctl.thermal import chiller, economizer, plant, pump_fan, room, tower
-from coolctl.thermal.dynamics import ride_through_s
+from coolctl.thermal.dynamics import HORIZON_S, ride_through_s
 from coolctl.thermal.params import hall_array, plant_params
 from coolctl.thermal.plant import (
     O_CHILLER,
@@ -181,11 +182,11 @@ def test_ride_through_order_of_the_study(model) -> None:  # type: ignore[no-unty
     for chwst, sat, study in ((7.0, 18.0, 1690.0), (12.0, 22.0, 1180.0), (16.0, 23.0, 950.0), (18.0, 25.0, 734.0)):
         u = np.array([chwst, 140e3, 2.0, 22.0, 2.0, 1.0, 0.0, sat, 0.75])
         w = np.array([20.0, 16.0, 101325.0, 6e5 / 1.05])
-        seconds = ride_through_s(u, w, chwst, chwst + 8.0, 32.0, halls, p, np.zeros(2))
+        seconds = ride_through_s(u, w, chwst, chwst + 8.0, 32.0, HORIZON_S, halls, p, np.zeros(2))
         assert 0.65 * study <= seconds <= 1.15 * study
         found.append(seconds)
     assert (np.diff(found) < 0.0).all()
-    assert ride_through_s(u, w, float("nan"), 20.0, 32.0, halls, p, np.zeros(2)) == 0.0
+    assert ride_through_s(u, w, float("nan"), 20.0, 32.0, HORIZON_S, halls, p, np.zeros(2)) == 0.0
 
 
 def test_kernels_compiled_equal_plain(model) -> None:  # type: ignore[no-untyped-def]
@@ -223,3 +224,35 @@ def test_condenser_water_is_what_the_towers_make(site):
         plant.evaluate_plant(u, w, halls, p, out)
         made_c, _, _ = plant.tower_makes(out[plant.O_CWST], u, w, cells, out[plant.O_CW_FLOW], p, out.copy())
         assert abs(made_c - out[plant.O_CWST]) < 2.0 * plant.CWST_TOLERANCE_K
+
+
+def test_inversions_give_back_what_went_in(site: Site) -> None:
+    """Water for a heat, leaving water and fan speed for a heat: put back, they give that heat, wherever there is one."""
+    rng = np.random.default_rng(4)
+    p, hall = plant_params(site).tower, room.hall_params(hall_array(site)[0])
+    held = 0
+    for _ in range(2000):
+        heat_w, air_kgs = rng.uniform(1e3, 1.2e6), hall.air_flow_nom_kgs * rng.uniform(0.3, 1.0)
+        chwst_c, sat_c, most, air = (
+            rng.uniform(6.0, 19.0),
+            rng.uniform(20.0, 26.0),
+            rng.uniform(0.3, 1.2),
+            air_kgs / hall.air_flow_nom_kgs,
+        )
+        ratio, short_w = room.coil_water_ratio(heat_w, chwst_c, sat_c, air_kgs, air, most, hall.coil_ua_nom_wk, hall)
+        into_c = sat_c + heat_w / (air_kgs * CP_AIR_JKGK)
+        carried_w = room.coil_heat_w(ratio, chwst_c, into_c, air_kgs, air, hall.coil_ua_nom_wk, hall)
+        if ratio > room.COIL_FLOW_MIN_RATIO * 1.01:
+            assert carried_w + short_w == pytest.approx(heat_w, rel=1e-5)
+        wetbulb_c, pressure_pa, water_kgs = (
+            rng.uniform(-15.0, 30.0),
+            rng.uniform(70e3, 102e3),
+            p.water_flow_nom_kgs * rng.uniform(0.3, 1.2),
+        )
+        heat_w, setpoint_c = water_kgs * 4186.0 * rng.uniform(1.0, 12.0), wetbulb_c + rng.uniform(-3.0, 25.0)
+        lwt_c, speed = tower.operate(setpoint_c, water_kgs, heat_w, wetbulb_c, pressure_pa, p)
+        ewt_c = lwt_c + heat_w / (water_kgs * CP_WATER_JKGK)
+        rejected_w = tower.heat_rejected_w(speed, water_kgs, ewt_c, lwt_c, wetbulb_c, pressure_pa, p)
+        assert rejected_w == pytest.approx(heat_w, rel=1e-4)
+        held += lwt_c == setpoint_c
+    assert 400 < held < 1900  # fans that follow and fans at an end are both there

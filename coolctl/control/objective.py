@@ -40,7 +40,7 @@ from coolctl.thermal.plant import (
     airflow_speed,
     chilled_water,
     condenser_units,
-    evaluate_plant,
+    water_side,
 )
 
 F64 = NDArray[np.float64]
@@ -114,6 +114,8 @@ def complete(
     if held[U_CHW_DP] != held[U_CHW_DP]:
         widest = out[O_VALVE] / VALVE_MARK
         u[U_CHW_DP] = clamp(lim.chw_dp_max_pa * widest * widest, lim.chw_dp_min_pa, lim.chw_dp_max_pa)
+        # Less pressure opens the valves; while the widest is not at its end, nothing else of the air side changes.
+        out[O_VALVE] *= (lim.chw_dp_max_pa / u[U_CHW_DP]) ** 0.5
     if chillers < 0.5 and economizer > 0.5 and held[U_CWST] != held[U_CWST]:
         # The plates alone: colder tower water than they need costs fan power and buys nothing.
         chilled_water(u, p, out)
@@ -121,7 +123,7 @@ def complete(
         cw_kgs = u[U_CW_FLOW] * p.chiller.condenser_flow_nom_kgs * units
         needed_c = water_needed_c(load_w, out[O_CHWRT], out[O_CHW_FLOW], cw_kgs, p.economizer)
         u[U_CWST] = clamp(needed_c, lim.cwst_min_c, lim.cwst_max_c)
-    evaluate_plant(u, w, halls, p, out)
+    water_side(u, w, p, out)
 
 
 @kernel

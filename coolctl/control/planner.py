@@ -302,7 +302,7 @@ class Planner:
 
     def _rides(self, u: F64, w: F64, chwst_c: float) -> bool:
         limit_c = self._lim.rack_inlet_allowable_c
-        seconds = ride_through_s(u, w, chwst_c, chwst_c + 8.0, limit_c, self._halls, self._p, self._scratch)
+        seconds = ride_through_s(u, w, chwst_c, chwst_c + 8.0, limit_c, self._required_s, self._halls, self._p, self._scratch)
         return bool(seconds >= self._required_s)
 
     def _coils_carry(self, u: F64, w: F64, peak_w: F64, chwst_c: float) -> bool:

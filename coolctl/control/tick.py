@@ -40,7 +40,7 @@ from coolctl.points import (
     U_HALL,
     Snapshot,
 )  # fmt: skip
-from coolctl.thermal.dynamics import ride_through_s
+from coolctl.thermal.dynamics import HORIZON_S, ride_through_s
 from coolctl.thermal.params import hall_array, plant_params
 from coolctl.thermal.plant import O_COOLING, OUTPUTS, W_HALL, evaluate_plant, hottest_inlets_c
 from coolctl.thermal.room import HallParams
@@ -240,7 +240,9 @@ class Tick:
         if not 0.0 <= est.now_s - self._ride_at_s < RIDE_THROUGH_EVERY_S:
             limit_c = self.site.file.limits.rack_inlet_allowable_c
             cold, warm = est.plant["chwst"], est.plant["chwrt"]
-            self._ride_s = float(ride_through_s(actual_u, est.w, cold, warm, limit_c, self.halls, self.p, self._scratch))
+            self._ride_s = float(
+                ride_through_s(actual_u, est.w, cold, warm, limit_c, HORIZON_S, self.halls, self.p, self._scratch)
+            )
             self._ride_at_s = est.now_s
         return self._ride_s
 

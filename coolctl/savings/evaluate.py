@@ -15,7 +15,7 @@ from coolctl.savings.ledger import Account, savings
 from coolctl.savings.meters import MeteredTrace
 from coolctl.savings.profile import Profile
 from coolctl.site import Site
-from coolctl.thermal.dynamics import ride_through_s
+from coolctl.thermal.dynamics import HORIZON_S, ride_through_s
 from coolctl.thermal.params import hall_array, plant_params
 
 F64 = NDArray[np.float64]
@@ -96,7 +96,7 @@ class Auditor:
     def ride_through_s(self, u: F64, w: F64, chwst_c: float, chwrt_c: float) -> float:
         """Seconds until a rack passes its allowable limit if every machine stopped now."""
         limit_c = self.site.file.limits.rack_inlet_allowable_c
-        return float(ride_through_s(u, w, chwst_c, chwrt_c, limit_c, self.halls, self.p, self._scratch))
+        return float(ride_through_s(u, w, chwst_c, chwrt_c, limit_c, HORIZON_S, self.halls, self.p, self._scratch))
 
 
 def run(

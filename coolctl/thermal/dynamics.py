@@ -30,9 +30,9 @@ FAN_FOLLOW_RATIO = 1.05
 
 @kernel
 def ride_through_s(
-    u: F64, w: F64, chwst_c: float, chwrt_c: float, limit_c: float, halls: F64, p: PlantParams, state: F64
+    u: F64, w: F64, chwst_c: float, chwrt_c: float, limit_c: float, horizon_s: float, halls: F64, p: PlantParams, state: F64
 ) -> float:
-    """Seconds until the hottest inlet reaches `limit_c` [°C] if every chiller stopped now; at most `HORIZON_S`.
+    """Seconds until the hottest inlet reaches `limit_c` [°C] if every chiller stopped now; at most `horizon_s`.
 
     `chwst_c` and `chwrt_c` [°C] are the loop now; `state` is scratch of two entries per hall. Zero when an input is
     unknown: an unknown margin is no margin.
@@ -49,12 +49,12 @@ def ride_through_s(
         state[2 * h] = warm_c
         state[2 * h + 1] = warm_c - 2.0
     t_s = 0.0
-    while t_s < HORIZON_S:
+    while t_s < horizon_s:
         hottest_c, supply_c, return_c = _step(u, w, supply_c, return_c, supply_jk, half_jk, halls, p, state)
         if not hottest_c < limit_c:
             return t_s
         t_s += STEP_S
-    return HORIZON_S
+    return horizon_s
 
 
 @kernel

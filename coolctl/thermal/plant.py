@@ -321,6 +321,12 @@ def evaluate_plant(u: F64, w: F64, halls: F64, p: PlantParams, out: F64) -> None
     caller must treat `unmet_w > 0` as infeasible. NaN in, NaN out.
     """
     air_side(u, w, halls, p, out)
+    water_side(u, w, p, out)
+
+
+@kernel
+def water_side(u: F64, w: F64, p: PlantParams, out: F64) -> None:
+    """The second half of `evaluate_plant`: loop, machines and towers for what `air_side` has left in `out`."""
     chilled_water(u, p, out)
     condenser_side(u, w, p, out)
     # Water that arrives warmer than asked for is heat left in the loop.

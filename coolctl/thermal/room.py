@@ -15,6 +15,7 @@ from coolctl.psychro import CP_AIR_JKGK, CP_WATER_JKGK, LATENT_JKG, saturation_h
 
 KNEE_WIDTH_K = 0.5
 COIL_FLOW_MIN_RATIO = 0.02
+COIL_ITERATIONS, COIL_TOLERANCE = 24, 1e-7  # three or four are the rule
 METAL_OVER_WATER = 0.35  # coldest metal: so far from water to leaving air
 DEWPOINT_DRY_C = -60.0
 
@@ -149,15 +150,27 @@ def coil_water_ratio(
     most_w = coil_heat_w(ratio_max, chwst_c, air_in_c, air_kgs, air_ratio, ua_nom_wk, p)
     if not most_w >= heat_w:
         return ratio_max, heat_w - max(most_w, 0.0)
-    lo = COIL_FLOW_MIN_RATIO
-    hi = ratio_max
-    for _ in range(18):
-        mid = 0.5 * (lo + hi)
-        if coil_heat_w(mid, chwst_c, air_in_c, air_kgs, air_ratio, ua_nom_wk, p) < heat_w:
-            lo = mid
+    if not heat_w > 0.0:
+        return COIL_FLOW_MIN_RATIO, 0.0
+    # One over heat is nearly straight in one over flow: a secant there, kept inside a bracket.
+    lo, hi = COIL_FLOW_MIN_RATIO, ratio_max
+    before, gap_before = 1.0 / ratio_max, 1.0 / most_w - 1.0 / heat_w
+    ratio = max(ratio_max * heat_w / most_w, COIL_FLOW_MIN_RATIO)
+    for _ in range(COIL_ITERATIONS):
+        found_w = coil_heat_w(ratio, chwst_c, air_in_c, air_kgs, air_ratio, ua_nom_wk, p)
+        if abs(found_w - heat_w) <= COIL_TOLERANCE * heat_w:
+            break
+        if found_w < heat_w:
+            lo = ratio
         else:
-            hi = mid
-    return hi, 0.0
+            hi = ratio
+        now, gap = 1.0 / ratio, 1.0 / found_w - 1.0 / heat_w
+        slope = (gap - gap_before) / (now - before) if now != before else 0.0
+        before, gap_before = now, gap
+        ratio = 1.0 / max(now - gap / slope, 1e-3) if slope > 0.0 else lo
+        if not lo < ratio < hi:
+            ratio = 0.5 * (lo + hi)
+    return ratio, 0.0
 
 
 @kernel
