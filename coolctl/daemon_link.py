@@ -100,9 +100,10 @@ class Link:
 
     def _claim(self) -> None:
         """Ask for the epoch as soon as the gateway is heard, where the granted mode may lease at all."""
-        now_s = time.monotonic()
-        if self.may_claim and not self.holds_epoch and now_s - self._claimed_s >= CLAIM_EVERY_S:
-            self._claimed_s = now_s
+        assert self.gateway is not None
+        waited_s = self.gateway.t_s - self._claimed_s  # on the gateway's clock, which may have begun anew
+        if self.may_claim and not self.holds_epoch and not 0.0 <= waited_s < CLAIM_EVERY_S:
+            self._claimed_s = self.gateway.t_s
             self.client.publish(self.topics["claim"], lease.encode_claim(lease.Claim(self.instance, self.nonce)))
 
     def _take_ack(self, ack: lease.Ack) -> None:
@@ -128,7 +129,8 @@ class Link:
         fresh = now_s - self._ack_s <= CONFIRM_S
         starting = now_s - self._publishing_s <= CONFIRM_GRACE_S and self._was_publishing
         hand = self.gateway is not None and self.gateway.hand
-        view = GatewayView(now_s - self._gateway_s, fresh or starting, hand, overrun)
+        held = self.gateway is None or self.gateway.holder in ("", self.instance)
+        view = GatewayView(now_s - self._gateway_s, fresh or starting, hand, overrun, held)
         command, self._command = self._command, None
         return self.store.snapshot(now_s), view, command
 

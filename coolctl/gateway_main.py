@@ -59,14 +59,18 @@ class GatewayService:
         next_s = time.monotonic()
         while not self._stopping:
             self.client.run_until(next_s, lambda: bool(self.client.inbox) or self._stopping)
-            while self.client.inbox:
-                self._take(self.client.inbox.popleft())
+            self.work()
             now_s = time.monotonic()
             if now_s >= next_s:
                 next_s += TICK_S * max(1, int((now_s - next_s) / TICK_S) + 1)
                 if not self.site.file.site.simulated:  # else the plant's clock drives
                     self._send(self.core.tick(now_s))
         self.client.close()
+
+    def work(self) -> None:
+        """Take what has arrived."""
+        while self.client.inbox:
+            self._take(self.client.inbox.popleft())
 
     def _take(self, m: Message) -> None:
         if m.topic == self._topics["sp"]:

@@ -17,7 +17,7 @@ from coolctl.recording import Recording
 from coolctl.site import Site, load_site, parse_site
 
 F64 = NDArray[np.float64]
-GATEWAY_COLUMNS = ("gateway:age_s", "gateway:confirmed", "gateway:hand", "gateway:overrun", "grant")
+GATEWAY_COLUMNS = ("gateway:age_s", "gateway:confirmed", "gateway:hand", "gateway:overrun", "grant", "gateway:held")
 NO_GRANT = -1.0
 
 
@@ -33,7 +33,7 @@ def columns(site: Site) -> list[str]:
 def pack(snap: Snapshot, gateway: GatewayView, grant: str, decision: Decision) -> F64:
     """One tick as a row; `grant` is the operator's command taken in this tick, or empty."""
     code = float(MODES.index(grant)) if grant else NO_GRANT
-    view = (gateway.age_s, float(gateway.confirmed), float(gateway.hand), float(gateway.overrun), code)
+    view = (gateway.age_s, float(gateway.confirmed), float(gateway.hand), float(gateway.overrun), code, float(gateway.held))
     return np.concatenate([(snap.now_s,), snap.value, snap.age_s, snap.quality, view, decision.row()])
 
 
@@ -49,9 +49,9 @@ class Unpacker:
         """Snapshot, gateway view and the operator's command of a row."""
         n = self.points
         snap = Snapshot(float(row[0]), row[1 : 1 + n], row[1 + n : 1 + 2 * n], row[1 + 2 * n : 1 + 3 * n].astype(np.int8))
-        age_s, confirmed, hand, overrun, code = row[self.gateway_at : self.decision_at].tolist()
+        age_s, confirmed, hand, overrun, code, held = row[self.gateway_at : self.decision_at].tolist()
         grant = MODES[int(code)] if 0.0 <= code < len(MODES) else ""
-        return snap, GatewayView(age_s, confirmed > 0.5, hand > 0.5, overrun > 0.5), grant
+        return snap, GatewayView(age_s, confirmed > 0.5, hand > 0.5, overrun > 0.5, held > 0.5), grant
 
     def decision(self, row: F64) -> F64:
         """The recorded decision's part of a row."""

@@ -73,13 +73,8 @@ class PlantServer:
         while not self._stopping and self.k < self.settings.steps:
             if time.monotonic() - started_s >= self.settings.wall_s:
                 break
-            leased = self.receiver.setpoints(self.plant.t_s)
-            self.leased_steps += leased is not None
-            self.readings = self.plant.step(leased, STEP_S)
-            if self.readings is None:
+            if not self.advance():
                 break
-            self.k += 1
-            self._publish()
             if each:
                 each(self)
             self._wait_for_done()
@@ -91,6 +86,22 @@ class PlantServer:
                 else:
                     self._work_until(due_s, lambda: self._stopping)
         self.client.close()
+
+    def advance(self) -> bool:
+        """One step under the lease that is held, its telemetry and the clock published; False at the end."""
+        leased = self.receiver.setpoints(self.plant.t_s)
+        self.leased_steps += leased is not None
+        self.readings = self.plant.step(leased, STEP_S)
+        if self.readings is None:
+            return False
+        self.k += 1
+        self._publish()
+        return True
+
+    def work(self) -> None:
+        """Take what has arrived."""
+        while self.client.inbox:
+            self._take(self.client.inbox.popleft())
 
     def _wait_for_controller(self) -> None:
         """Give the other processes their start: nobody is judged on the seconds before they were there."""
@@ -133,8 +144,7 @@ class PlantServer:
         """Work the link and take what arrives until `enough` or the deadline."""
         while not enough():
             self.client.run_until(deadline_s, lambda: bool(self.client.inbox) or enough())
-            while self.client.inbox:
-                self._take(self.client.inbox.popleft())
+            self.work()
             if time.monotonic() >= deadline_s:
                 return
 

@@ -18,6 +18,8 @@ from coolctl.thermal.room import HallParams
 F64 = NDArray[np.float64]
 
 RELEASE_TAU_S = 90.0
+# A load that was much higher moments ago may be back: synchronised training swings every few seconds.
+FALL_RATIO, WAIT_S = 0.9, 20.0
 UNKNOWN_INLET_C = 25.0
 AISLE_TAU_S = 4.0
 AISLE_SHORT_PA, AISLE_ENOUGH_PA = -0.5, 1.5  # between them the demand stays: fans that hunt for the edge wear out
@@ -30,6 +32,7 @@ class AirflowDemand:
     def __init__(self, halls: F64):
         self._halls = [HallParams(*row.tolist()) for row in halls]
         self.held_speed = np.full(len(halls), np.nan)
+        self._fallen_s = np.zeros(len(halls))
         self._aisle_pa, self._short = np.zeros(len(halls)), np.ones(len(halls))
 
     def step(self, w: F64, sat_c: F64, inlet_mean_c: F64, aisle_dp_pa: F64, dt_s: float) -> F64:
@@ -41,10 +44,15 @@ class AirflowDemand:
             now = airflow_speed(w[W_HALL + h], supply_c, inlet_c, 1.0, pressure_pa, hall)
             held = self.held_speed[h]
             if held == held and now < held:
-                now = first_order(held, now, RELEASE_TAU_S, dt_s)
+                now = held if self._waits(h, now < FALL_RATIO * held, dt_s) else first_order(held, now, RELEASE_TAU_S, dt_s)
             self.held_speed[h] = now
             self._follow_aisle(h, aisle_dp_pa[h], dt_s)
         return self.held_speed * self._short
+
+    def _waits(self, h: int, fell: bool, dt_s: float) -> bool:
+        """Whether the release waits: for a while after a deep fall, and anew whenever the load has been back."""
+        self._fallen_s[h] = self._fallen_s[h] + dt_s if fell else 0.0
+        return fell and self._fallen_s[h] < WAIT_S
 
     def _follow_aisle(self, h: int, seen_pa: float, dt_s: float) -> None:
         """The factor by which measured over-pressure says that the fans deliver less than they should."""

@@ -32,6 +32,7 @@ class Evidence(NamedTuple):
     model_ok: bool
     overrun: bool
     heard: bool = True
+    held: bool = True
 
 
 class ModeMachine:
@@ -77,6 +78,9 @@ class ModeMachine:
         if e.hand:
             self.clean_s = 0.0
             return "release", "the plant is in hand at the BMS"
+        if not e.held:
+            self.clean_s = 0.0
+            return "release", "another controller holds the gateway"
         if not e.heard:
             return "release", "no telemetry heard yet"
         if e.gateway_age_s > GATEWAY_LOST_S:

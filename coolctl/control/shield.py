@@ -47,6 +47,8 @@ WINDOW_SHORT_S, WINDOW_LONG_S = 900.0, 3600.0
 WINDOW_MARGIN_K = 0.5
 MODE_CHANGE_FAN_RATIO = 0.019
 WARM_CHWST_K = 1.5
+# Above the limit every setpoint that cools is driven towards its end: from here on, wholly so a little later.
+RESCUE_FROM_K, RESCUE_SPAN_K = 0.5, 1.5
 EVALUATE_AGAIN = 8
 
 
@@ -108,6 +110,7 @@ class Shield:
             self._set(u, np.clip(u, c.baseline_u - band, c.baseline_u + band), bits, "authority")
         self._set(u, np.clip(u, self.lo, self.hi), bits, "site_limit")
         self._cap(u, bits, U_CHWST, max(c.chwst_cap_c, self.lo[U_CHWST]), c.chwst_cap_name)
+        self._rescue(u, c, bits)
         self._air(u, c, bits)
         self._machines(u, c, bits)
         self._coil(u, c, bits)
@@ -168,6 +171,23 @@ class Shield:
             self._floor(u, bits, U_HALL + 2 * h + 1, min(least, self.hi[U_HALL + 2 * h + 1]), "airflow")
             self._floor(u, bits, U_HALL + 2 * h, min(driest, self.hi[U_HALL + 2 * h]), "dew_point")
 
+    def _rescue(self, u: F64, c: Context, bits: NDArray[np.int64]) -> None:
+        """Racks above their limit: water, air and pressure go to the cold end, whatever valves or a model say of the load.
+
+        A valve that is stuck half closed looks like a small load; only the racks tell that it is not.
+        """
+        over_k = c.est.hottest_c - self._lim.rack_inlet_limit_c
+        share = min(max((over_k - RESCUE_FROM_K) / RESCUE_SPAN_K, 0.0), 1.0)
+        if c.emergency and over_k > 0.0:
+            share = 1.0
+        if not share > 0.0:
+            return
+        target = u.copy()
+        for k in [U_CHWST, U_CHW_DP, *range(U_HALL, len(u))]:
+            coldest = self.lo[k] if self.warm_sign[k] > 0.0 else self.hi[k]
+            target[k] += share * (coldest - u[k])
+        self._set(u, target, bits, "inlet")
+
     def _coil(self, u: F64, c: Context, bits: NDArray[np.int64]) -> None:
         """Pressure up, then water colder, until the coils carry the load in the model with the valve in range."""
         widest = largest_known(c.est.valve, 0.0)
@@ -211,7 +231,10 @@ class Shield:
         assert self.last is not None
         last, now_s = self.last, c.est.now_s
         u[[U_CHILLERS, U_CELLS, U_ECONOMIZER]] = np.round(u[[U_CHILLERS, U_CELLS, U_ECONOMIZER]])
-        self._cap(u, bits, U_CHILLERS, c.available, "available")
+        # A machine that trips stays asked for: a count that falls would stop one more where the sensor lies.
+        self._cap(u, bits, U_CHILLERS, max(c.available, last[U_CHILLERS]), "available")
+        if c.available <= u[U_CHILLERS] < last[U_CHILLERS]:
+            self._floor(u, bits, U_CHILLERS, last[U_CHILLERS], "available")
         held = min(last[U_CHILLERS], c.available)
         chwst = c.est.plant["chwst"]
         struggling = chwst > last[U_CHWST] + WARM_CHWST_K and now_s - self._started_s > self._dwell.chiller_between_starts_s
@@ -233,7 +256,7 @@ class Shield:
             )
             rest_ok = self.carries(u, c.est.w, chillers, plates, self._lim.remaining_capacity_ratio)
             if not (rest_ok and c.ride_through_s >= self._required_s and c.est.quorum):
-                self._floor(u, bits, U_CHILLERS, held, "remaining_capacity")
+                self._floor(u, bits, U_CHILLERS, self.last[U_CHILLERS], "remaining_capacity")
                 self._floor(u, bits, U_ECONOMIZER, economizer, "remaining_capacity")
 
     def _dwelling(self, u: F64, c: Context, bits: NDArray[np.int64], held: float) -> None:
@@ -241,13 +264,13 @@ class Shield:
         last, now_s, d = self.last, c.est.now_s, self._dwell
         since = now_s - self._changed_s[U_CHILLERS]
         if u[U_CHILLERS] < held and since < d.chiller_on_s:
-            u[U_CHILLERS] = held
+            u[U_CHILLERS] = last[U_CHILLERS]
             bits[U_CHILLERS] |= BIT["dwell"]
-        if u[U_CHILLERS] > held and not c.emergency:
+        if u[U_CHILLERS] > last[U_CHILLERS] and not c.emergency:
             overloaded = not self.carries(last, c.est.w, held, last[U_ECONOMIZER], 1.0)
             wait_s = d.chiller_between_starts_s if overloaded else max(d.chiller_off_s, d.chiller_between_starts_s)
             if now_s - self._started_s < d.chiller_between_starts_s or since < wait_s:
-                u[U_CHILLERS] = held
+                u[U_CHILLERS] = last[U_CHILLERS]
                 bits[U_CHILLERS] |= BIT["dwell"]
         for k, dwell_s in ((U_CELLS, d.tower_cell_s), (U_ECONOMIZER, d.economizer_s)):
             if u[k] != last[k] and now_s - self._changed_s[k] < dwell_s:

@@ -74,6 +74,7 @@ class GatewayView(NamedTuple):
     confirmed: bool = True
     hand: bool = False
     overrun: bool = False
+    held: bool = True  # False while the gateway has granted its epoch to another controller
 
 
 IN_PROCESS = GatewayView()
@@ -248,9 +249,10 @@ class Tick:
 
     def _available(self, est: Estimate) -> float:
         """Chillers that may be counted on; without a measurement only those that run."""
-        seen = est.plant["chillers_available"]
+        seen, on = est.plant["chillers_available"], est.plant["chillers_on"]
         if seen != seen:
-            seen = est.plant["chillers_on"] if est.plant["chillers_on"] == est.plant["chillers_on"] else self.p.chillers
+            seen = on if on == on else self.p.chillers
+        seen = max(seen, on) if on == on else seen  # what runs is available, whatever the other sensor says
         return float(np.floor(min(max(seen, 0.0), self.p.chillers)))
 
     def _propose(self, est: Estimate, available: float) -> tuple[Proposal | None, F64, str]:
@@ -291,7 +293,7 @@ class Tick:
         evidence = modes.Evidence(
             gateway.hand or est.plant["hand"] > 0.5, gateway.age_s, gateway.confirmed, est.quorum,
             self._over_ticks >= OVER_ALARM_TICKS, self._no_cooling_s >= NO_COOLING_S, not policy_fault,
-            self.policy is not None, gateway.overrun, self._heard,
+            self.policy is not None, gateway.overrun, self._heard, gateway.held,
         )  # fmt: skip
         return self.modes.step(evidence, est.now_s, dt_s)
 
