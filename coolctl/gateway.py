@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from coolctl import lease
 from coolctl.points import Point
+from coolctl.proof import ProofTest
 from coolctl.site import Site
 from coolctl.site_schema import GatewayTable
 from coolctl.strict_json import Rejected
@@ -66,7 +67,8 @@ class EpochFile:
 class GatewayCore:
     """State of the enforcer. Every method is told `now_s` on the gateway's own clock."""
 
-    def __init__(self, site: Site, epochs: EpochFile, nonce: str | None = None):
+    def __init__(self, site: Site, epochs: EpochFile, nonce: str | None = None, proof: ProofTest | None = None):
+        self.proof = proof
         self._table = site.file.gateway
         self._points: dict[str, Point] = {
             site.table.points[i].id: site.table.points[i] for k, i in enumerate(site.u_point) if i >= 0 and site.accepted[k]
@@ -107,6 +109,8 @@ class GatewayCore:
             self._forget()  # a clock that runs backwards is another run: nothing from before may live on
         self.now_s = now_s
         if not self.leased and self.applied:
+            self._forget()
+        if self.proof is not None and self.proof.tick(now_s, self.leased):
             self._forget()
         out = [self._tick_message()]
         if self.leased and now_s - self._applied_s >= TICK_S - 1e-6:
@@ -162,6 +166,8 @@ class GatewayCore:
                 return [], -1
             return [self._ack(m, rejected.reason)], m.k
         self.seq, self.heard_s = m.seq, self.now_s
+        if self.proof is not None and m.sp:
+            self.proof.accepted(self.now_s)
         if not m.sp:
             # An explicit none ends the lease at once; the BMS hears no more heartbeats.
             self._forget()
@@ -181,6 +187,8 @@ class GatewayCore:
             (0.0 <= self.now_s - m.gw_echo <= ECHO_MAX_S, "stale"),
             (not self.hand or not m.sp, "hand"),
         )
+        if self.proof is not None and m.sp and (refusal := self.proof.refusal()):
+            checks += ((False, refusal),)
         for ok, reason in checks:
             if not ok:
                 raise Rejected(reason)

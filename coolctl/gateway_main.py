@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import math
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -13,8 +15,11 @@ from coolctl.edge.mqtt import Message, MqttClient, settings_for
 from coolctl.gateway import TICK_S, EpochFile, GatewayCore, Out
 from coolctl.paths import state_folder
 from coolctl.points import PointTable, Quality, each
+from coolctl.proof import FAILED, ProofTest, Seen
 from coolctl.site import Site, load_site
 from coolctl.strict_json import Rejected
+
+WATCHED = ("hand", "bms_remote", "crah_fan_speed", "chillers_on")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,13 +42,16 @@ class GatewayService:
 
     def __init__(self, site: Site, broker: str, state: Path):
         self.site = site
-        self.core = GatewayCore(site, EpochFile(state))
-        hand = [p for p in site.table.points if p.role == "hand"]
-        self._hand = Decoder(PointTable(hand), site.file.mqtt.payload_max_bytes, site.file.mqtt.batch_max_bytes)
+        watched = [p for p in site.table.points if p.role in WATCHED]
+        remote = any(p.role == "bms_remote" for p in watched)
+        proof = ProofTest(site.file.gateway.bms_ttl_s) if remote and site.file.gateway.proof_test else None
+        self.core = GatewayCore(site, EpochFile(state), proof=proof)
+        self._bms = Decoder(PointTable(watched), site.file.mqtt.payload_max_bytes, site.file.mqtt.batch_max_bytes)
+        self._proof_state = ""
         self._topics = {kind: site.topic(kind) for kind in ("sp", "claim", "clock", "gw_tick", "ack", "done", "bms")}
         self._topics["bms"] = site.file.gateway.bms_topic.replace("{site}", site.name)
         settings = settings_for(site, broker, "gateway")
-        listen = [self._topics["sp"], self._topics["claim"], *self._hand.topics]
+        listen = [self._topics["sp"], self._topics["claim"], *self._bms.topics]
         if site.file.site.simulated:
             listen.append(self._topics["clock"])
         self.client = MqttClient(settings, listen)
@@ -83,9 +91,23 @@ class GatewayService:
         elif m.topic == self._topics["clock"] and not m.retained:
             self._take_clock(m.payload)
         elif not m.retained:
-            for sample in each(self._hand.decode(m.topic, m.payload)):
-                if sample.quality == Quality.GOOD:
-                    self.core.set_hand(sample.value > 0.5)
+            self._take_bms(m)
+
+    def _take_bms(self, m: Message) -> None:
+        """What the BMS says of itself: in hand, following, and what runs."""
+        remote, units = math.nan, {}
+        for sample in each(self._bms.decode(m.topic, m.payload)):
+            point = self._bms.table.points[sample.i]
+            if sample.quality != Quality.GOOD:
+                continue
+            if point.role == "hand":
+                self.core.set_hand(sample.value > 0.5)
+            elif point.role == "bms_remote":
+                remote = sample.value
+            else:
+                units[point.id] = sample.value
+        if self.core.proof is not None and remote == remote:
+            self.core.proof.see(Seen(self.core.now_s, remote, units))
 
     def _take_clock(self, raw: bytes) -> None:
         try:
@@ -95,6 +117,14 @@ class GatewayService:
         self._step = k
         self._send(self.core.tick(t_s))
 
+    def _say_proof(self) -> None:
+        """One line in the journal for each step of the proof."""
+        proof = self.core.proof
+        if proof is not None and proof.state != self._proof_state:
+            self._proof_state = proof.state
+            print(f"proof test: {proof.state}{': ' + proof.reason if proof.state == FAILED else ''}", file=sys.stderr, flush=True)
+
     def _send(self, messages: list[Out]) -> None:
+        self._say_proof()
         for kind, payload in messages:
             self.client.publish(self._topics[kind], payload)

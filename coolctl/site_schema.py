@@ -239,6 +239,8 @@ class GatewayTable(Table):
     """A controller's lease ends after this."""
     bms_ttl_s: Annotated[float, Field(ge=5, le=60)] = 15.0
     """The BMS takes over this long after the gateway has fallen silent."""
+    proof_test: bool = True
+    """Before the first lease counts, silence must have given the plant its own control (needs the point `bms_remote`)."""
     bms_topic: str = "coolctl/v1/{site}/bms"
     """Where leased values go; `{site}` is replaced."""
     sat_sp_min_c: Celsius = 15.0

@@ -68,7 +68,7 @@ class ModeMachine:
         """Effective mode of this tick and the event that caused it."""
         before = self.mode
         mode, reason = self._next(e, now_s, dt_s)
-        if mode != before:
+        if mode != before or mode == "release":  # what keeps it from publishing may change
             self.mode, self.reason = mode, reason
         return self.mode, self.reason
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -66,7 +67,7 @@ def all_trip(stage: Stage) -> str:
     never_worse(seen)
     clean(seen)
     dark = seen.decisions[AT_S + 3 : 660]
-    warm = [d.now_s for a, d in zip(dark, dark[1:], strict=False) if d.u[0] > a.u[0] + 1e-6]
+    warm = [d.now_s for a, d in itertools.pairwise(dark) if d.u[0] > a.u[0] + 1e-6]
     assert not warm, f"water asked for warmer at {warm[:3]}"
     return f"{seen.text()}; modes {' → '.join(seen.modes())}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ from sim_plant.weather import Weather, from_statistics
 SOFTWARE_MAX_C, SOFTWARE_OVER_27_S = 32.0, 120.0
 OVER_OWN_K, OVER_OWN_K_MIN, OVER_OWN_32_S = 1.0, 0.5, 30.0
 WARM_C, ALLOWABLE_C = 27.0, 32.0
+ARMED_S = 360  # proof test of the gateway, and five clean minutes
 FAULT_S = 600  # when most faults begin
 
 Change = Callable[[dict[str, float], float], dict[str, float]]
@@ -198,15 +200,15 @@ class Stage:
 
     def armed(self, **more: Any) -> VirtualStack:
         """The stack once the policy has earned its charge."""
-        stack = self.stack(**more).run(330)
+        stack = self.stack(**more).run(ARMED_S)
         assert stack.one.decision is not None and stack.one.decision.mode == "auto", stack.one.modes
         return stack
 
 
 def summary(stack: VirtualStack) -> str:
     """What a stack showed, in short."""
-    modes = " → ".join(dict.fromkeys(m for _t, m, _g in stack.one.modes))
-    return f"hottest {stack.hottest_c:.1f} °C; {modes}"
+    modes = [m for m, _same in itertools.groupby(m for t, m, _g in stack.one.modes if t > ARMED_S - 60)]
+    return f"hottest {stack.hottest_c:.1f} °C; {' → '.join(modes[-5:])}"
 
 
 def until(stack: VirtualStack, true: Callable[[], bool], within_s: int) -> int:
