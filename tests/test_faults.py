@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from faults import plant_rows, sensor_rows, transport_rows
+from faults import controller_rows, plant_rows, sensor_rows, transport_rows
 from faults.rows import Row
 from faults.scenes import Stage
 
 from coolctl.site import Site
 
-ROWS: tuple[Row, ...] = (*plant_rows.ROWS, *sensor_rows.ROWS, *transport_rows.ROWS)
+ROWS: tuple[Row, ...] = (*plant_rows.ROWS, *sensor_rows.ROWS, *transport_rows.ROWS, *controller_rows.ROWS)
 
 
 @pytest.mark.parametrize("row", [pytest.param(r, id=r.id) for r in ROWS if r.run])

@@ -25,6 +25,7 @@ from coolctl.control.objective import Limits, planning_limits
 from coolctl.control.planner import Plan, Planner, Proposal
 from coolctl.control.plant_rules import PlantRules
 from coolctl.control.policy import F32, Policy, Situation, decode, describe, features, outside
+from coolctl.control.policy import OUTPUTS as OUTPUTS_OF_POLICY
 from coolctl.control.shield import Context, Shield
 from coolctl.control.worth import Worth
 from coolctl.control.zones import KINDS, Zones
@@ -267,7 +268,7 @@ class Tick:
         if strange:
             return None, none, f"{strange} is outside the trained range"
         y = self._infer(x)
-        if y is None or not np.isfinite(y).all() or np.abs(y).max() > 1e3:
+        if y is None or y.shape != (len(OUTPUTS_OF_POLICY),) or not np.isfinite(y).all() or np.abs(y).max() > 1e3:
             return None, none, "the policy gave no usable proposal"
         z, chillers, economizer = decode(y, est.w, limit_c, len(self.halls), self.p)
         none[[U_CHWST, U_CWST, U_CW_FLOW, U_CHILLERS, U_ECONOMIZER]] = z[0], z[1], z[2], chillers, economizer
@@ -277,7 +278,7 @@ class Tick:
     def _infer(self, x: F32) -> F32 | None:
         assert self.policy is not None
         try:
-            return self.policy.infer(x)[0]
+            return np.asarray(self.policy.infer(x)[0], dtype=np.float32)
         except Exception:  # whatever a network or its engine does, this tick falls to the rule baseline
             return None
 

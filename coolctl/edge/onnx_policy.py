@@ -15,6 +15,7 @@ from typing import Any
 
 import coolctl  # noqa: F401  sets ORT_DISABLE_TELEMETRY before the runtime is imported
 from coolctl.control.policy import F32, FEATURES, OUTPUTS
+from coolctl.edge.onnx_graph import check_graph
 from coolctl.errors import ModelError
 from coolctl.paths import shared_folder
 
@@ -67,6 +68,7 @@ def load_policy(name: str | Path) -> OnnxPolicy:
     if digest != passport["sha256"]:
         message = f"{folder / 'policy.onnx'}: sha256 {digest[:12]}… is not the passport's {str(passport['sha256'])[:12]}…"
         raise ModelError(message)
+    check_graph(raw)
     policy = OnnxPolicy(raw, passport)
     _check_golden(policy, passport, folder)
     return policy
