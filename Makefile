@@ -5,7 +5,7 @@ VENV := .venv
 RUN := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 ORT_DISABLE_TELEMETRY=1
 STAMP := $(VENV)/.coolctl-installed
 
-.PHONY: setup demo test check docs clean
+.PHONY: setup demo test check docs faults clean
 
 setup: $(STAMP)
 	@$(RUN) $(VENV)/bin/python -m coolctl.warmup
@@ -38,6 +38,10 @@ check: setup
 
 docs: setup
 	@$(VENV)/bin/python -m tools.docs
+
+# Every row of the fault matrix, every tier; goes on where it was ended. ARGS="--seeds 3 --tiers P"
+faults: setup
+	@$(RUN) $(VENV)/bin/python -m tools.faults $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from coolctl.control.baseline import B2Lite, Rules
 from coolctl.control.decision import Decision
 from coolctl.control.estimate import Estimator
@@ -46,6 +49,11 @@ class Controller:
     def tick_snapshot(self, snap: Snapshot, gateway: GatewayView = IN_PROCESS) -> Decision:
         """The decision for a snapshot taken elsewhere (daemon, replay)."""
         return self.control.step(snap, gateway)
+
+    def override(self, u: NDArray[np.float64]) -> None:
+        """Setpoints that an operator holds, in internal units, NaN where nobody does; missing ones at the end are NaN."""
+        self.control.override_u[:] = np.nan
+        self.control.override_u[: len(u)] = u
 
     def grant(self, mode: str, reason: str) -> None:
         """An operator's choice of mode; effective at the next tick."""

@@ -16,7 +16,7 @@ from coolctl import jit
 from coolctl.control.mode import PUBLISHING
 from coolctl.controller import Controller
 from coolctl.daemon_link import Link
-from coolctl.daemon_state import GainsFile, GrantFile
+from coolctl.daemon_state import GainsFile, GrantFile, Holds
 from coolctl.edge.metrics import MetricsServer
 from coolctl.edge.onnx_policy import load_policy
 from coolctl.edge.recorder import Recorder
@@ -70,6 +70,7 @@ class Daemon:
         self.model_hash = policy.model_hash if policy else ""
         state = state_folder(args.state, site.name)
         self.grants = GrantFile(state / "grant.json", site.file.control.start_mode)
+        self.holds = Holds(state / "holds.json", site)
         self._gains = GainsFile(state / "gains.json", site.config_hash)
         warm_up(site, policy)
         self.controller = Controller(site, policy, self.grants.mode)
@@ -142,11 +143,14 @@ class Daemon:
         if grant:
             self.controller.grant(grant, self.grants.reason)
             self.link.may_claim = grant in PUBLISHING
+        held = self.holds.take(command, time.time())
+        self.controller.override(self.holds.vector())
         decision = self.controller.tick_snapshot(snap, gateway)
         computed_s = time.monotonic()
-        self.link.publish(decision)
+        self.link.publish(decision, held)
         if self.recorder is not None:
-            events = [{"grant": grant, "reason": self.grants.reason}] if grant else ()
+            events = [{"grant": grant, "reason": self.grants.reason}] if grant else []
+            events += [{"hold": text} for text in held]
             self.recorder.append(pack(snap, gateway, grant, decision), events)
         done_s = time.monotonic()
         missed = late_s > LATE_MAX_S or done_s - started_s > COMPUTE_MAX_S

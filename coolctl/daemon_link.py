@@ -7,7 +7,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from coolctl import lease
 from coolctl.control.decision import Decision
@@ -147,7 +147,7 @@ class Link:
         """Whether the gateway has granted its epoch to this instance."""
         return self.gateway is not None and self.gateway.holder == self.instance
 
-    def publish(self, decision: Decision) -> None:
+    def publish(self, decision: Decision, said: Sequence[str] = ()) -> None:
         """Lease, decision and shadow of this tick; claims the epoch while it is not held."""
         setpoints = decision.setpoints if self.holds_epoch else {}
         # In virtual time the gateway waits for a word on every step; else only the end of publishing is said aloud.
@@ -162,6 +162,7 @@ class Link:
         if decision.mode != self._last_mode:
             self._events = [{"t_s": decision.now_s, "text": f"{decision.mode}: {decision.mode_reason}"}]
             self._last_mode = decision.mode
+        self._events += [{"t_s": decision.now_s, "text": text} for text in said]
         suspect = decision.suspect
         if suspect and (suspect.hall, suspect.kind) != self._last_suspect:
             text = f"{decision.site.halls[suspect.hall]}: {suspect.text()}"

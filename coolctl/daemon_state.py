@@ -8,34 +8,100 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from coolctl.control.mode import MODES
+from coolctl.site import Site
 from coolctl.strict_json import Rejected, parse_object
 
 AFTER_EXPIRY = "fallback"
-DURATION_MAX_S = 366 * 86400.0
+DURATION_MAX_S, HOLD_MAX_S = 366 * 86400.0, 7 * 86400.0
+
+
+class Hold(NamedTuple):
+    """One setpoint's value in the site file's unit, why, and until when [s since 1970]."""
+
+    value: float
+    reason: str
+    until_s: float
 
 
 class Command(NamedTuple):
-    """An operator's command from the `cmd` topic; `for_s` 0 = until changed."""
+    """An operator's command from the `cmd` topic: a mode, or setpoints to hold (None = let go); `for_s` 0 = until changed."""
 
     mode: str
     reason: str
     for_s: float
+    hold: dict[str, float | None] = {}
 
 
 def decode_command(raw: bytes) -> Command:
     """Raises `Rejected` with the reason."""
     o = parse_object(raw, 4096)
-    if not o.keys() <= {"v", "mode", "reason", "for_s"} or o.get("v") != 1:
+    if not o.keys() <= {"v", "mode", "hold", "reason", "for_s"} or o.get("v") != 1 or ("mode" in o) == ("hold" in o):
         raise Rejected("keys")
-    mode, reason, for_s = o.get("mode"), o.get("reason", ""), o.get("for_s", 0.0)
-    if mode not in MODES:
+    mode, reason, for_s = o.get("mode", ""), o.get("reason", ""), o.get("for_s", 0.0)
+    if mode not in MODES and "mode" in o:
         raise Rejected("mode")
+    hold = o.get("hold", {})
+    if not isinstance(hold, dict) or not all(_is_value(v) for v in hold.values()):
+        raise Rejected("hold")
     if not isinstance(reason, str) or not 0 < len(reason) <= 200:
         raise Rejected("reason")
     if isinstance(for_s, bool) or not isinstance(for_s, int | float) or not 0.0 <= for_s <= DURATION_MAX_S:
         raise Rejected("for_s")
-    return Command(mode, reason, float(for_s))
+    if hold and not 0.0 < for_s <= HOLD_MAX_S and any(v is not None for v in hold.values()):
+        raise Rejected("for_s")  # nobody remembers a setpoint that was held for ever
+    return Command(mode, reason, float(for_s), hold)
+
+
+def _is_value(value: Any) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return value is None or (number and math.isfinite(value))
+
+
+class Holds:
+    """Setpoints that operators hold at values of their own, each with its reason and its end; they outlive a restart."""
+
+    def __init__(self, path: Path, site: Site):
+        self.path = path
+        self._place = {site.table.points[i].id: k for k, i in enumerate(site.u_point) if i >= 0 and site.accepted[k]}
+        self._points = {name: site.table.points[site.table.index[name]] for name in self._place}
+        self.held: dict[str, Hold] = {}
+        for name, found in _read(path).items():
+            if (
+                name in self._place
+                and isinstance(found, list)
+                and len(found) == 3
+                and _is_value(found[0])
+                and _is_value(found[2])
+            ):
+                self.held[name] = Hold(float(found[0] or 0.0), str(found[1])[:200], float(found[2] or 0.0))
+
+    def take(self, command: Command | None, wall_s: float) -> list[str]:
+        """What changed, in words: new ones, those let go, those that have ended, those that no setpoint answers to."""
+        said = [f"{name}: held no longer, its time is over" for name, h in self.held.items() if wall_s >= h.until_s]
+        self.held = {name: h for name, h in self.held.items() if wall_s < h.until_s}
+        for name, value in (command.hold if command else {}).items():
+            if name not in self._place:
+                said.append(f"{name[:64]}: no setpoint that this plant accepts")
+            elif value is None:
+                said.append(f"{name}: let go, {command.reason}")  # type: ignore[union-attr]
+                self.held.pop(name, None)
+            else:
+                self.held[name] = Hold(float(value), command.reason, wall_s + command.for_s)  # type: ignore[union-attr]
+                said.append(f"{name}: held at {value:g} for {command.for_s:.0f} s, {command.reason}")  # type: ignore[union-attr]
+        if said:
+            _write(self.path, {name: list(h) for name, h in self.held.items()}, sync=True)
+        return said
+
+    def vector(self) -> NDArray[np.float64]:
+        """Internal units, NaN where nobody holds anything."""
+        u = np.full(max(self._place.values(), default=-1) + 1, np.nan)
+        for name, h in self.held.items():
+            u[self._place[name]] = self._points[name].decode(h.value)
+        return u
 
 
 class GrantFile:
@@ -52,7 +118,7 @@ class GrantFile:
 
     def take(self, command: Command | None, wall_s: float) -> str:
         """The mode to grant in this tick: a new command, or what follows an expired one; empty = no change."""
-        if command is not None:
+        if command is not None and command.mode:
             self.mode, self.reason = command.mode, command.reason
             self.until_s = wall_s + command.for_s if command.for_s else 0.0
         elif self.until_s and wall_s >= self.until_s:

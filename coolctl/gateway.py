@@ -187,11 +187,11 @@ class GatewayCore:
             (0.0 <= self.now_s - m.gw_echo <= ECHO_MAX_S, "stale"),
             (not self.hand or not m.sp, "hand"),
         )
-        if self.proof is not None and m.sp and (refusal := self.proof.refusal()):
-            checks += ((False, refusal),)
         for ok, reason in checks:
             if not ok:
                 raise Rejected(reason)
+        if self.proof is not None and m.sp and (refusal := self.proof.refusal()):
+            raise Rejected(refusal)
 
     def _limited(self, m: lease.Setpoints) -> dict[str, float]:
         """Internal values inside the limits (else the whole lease is refused), moved no faster than the own rates."""

@@ -110,6 +110,7 @@ def _replay(
                 break
             if grant:
                 controller.grant(grant, "recorded")
+            controller.control.override_u = unpack.overrides(row)
             decision = controller.tick_snapshot(snap, gateway)
             ticks, last_s = ticks + 1, snap.now_s
             mine, theirs = decision.row()[now_at], unpack.decision(row)[recorded_at]

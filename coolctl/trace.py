@@ -27,14 +27,16 @@ def columns(site: Site) -> list[str]:
     names = ["now_s"]
     for kind in ("value", "age_s", "quality"):
         names += [f"{kind}:{i}" for i in ids]
-    return [*names, *GATEWAY_COLUMNS, *row_columns(site)]
+    overrides = [f"override:{name}" for name in site.u_names]
+    return [*names, *GATEWAY_COLUMNS, *overrides, *row_columns(site)]
 
 
 def pack(snap: Snapshot, gateway: GatewayView, grant: str, decision: Decision) -> F64:
     """One tick as a row; `grant` is the operator's command taken in this tick, or empty."""
     code = float(MODES.index(grant)) if grant else NO_GRANT
     view = (gateway.age_s, float(gateway.confirmed), float(gateway.hand), float(gateway.overrun), code, float(gateway.held))
-    return np.concatenate([(snap.now_s,), snap.value, snap.age_s, snap.quality, view, decision.row()])
+    held = decision.u_override if decision.u_override is not None else np.full(len(decision.u), np.nan)
+    return np.concatenate([(snap.now_s,), snap.value, snap.age_s, snap.quality, view, held, decision.row()])
 
 
 class Unpacker:
@@ -43,13 +45,18 @@ class Unpacker:
     def __init__(self, site: Site):
         self.points = len(site.table)
         self.gateway_at = 1 + 3 * self.points
-        self.decision_at = self.gateway_at + len(GATEWAY_COLUMNS)
+        self.override_at = self.gateway_at + len(GATEWAY_COLUMNS)
+        self.decision_at = self.override_at + len(site.u_names)
+
+    def overrides(self, row: F64) -> F64:
+        """What operators held at values of their own; NaN where nobody did."""
+        return row[self.override_at : self.decision_at].copy()
 
     def inputs(self, row: F64) -> tuple[Snapshot, GatewayView, str]:
         """Snapshot, gateway view and the operator's command of a row."""
         n = self.points
         snap = Snapshot(float(row[0]), row[1 : 1 + n], row[1 + n : 1 + 2 * n], row[1 + 2 * n : 1 + 3 * n].astype(np.int8))
-        age_s, confirmed, hand, overrun, code, held = row[self.gateway_at : self.decision_at].tolist()
+        age_s, confirmed, hand, overrun, code, held = row[self.gateway_at : self.override_at].tolist()
         grant = MODES[int(code)] if 0.0 <= code < len(MODES) else ""
         return snap, GatewayView(age_s, confirmed > 0.5, hand > 0.5, overrun > 0.5, held > 0.5), grant
 

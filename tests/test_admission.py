@@ -12,8 +12,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from coolctl.edge.onnx_graph import check_graph
 from coolctl.errors import ModelError
+from coolctl.onnx_graph import check_graph
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = ROOT / "models" / "default" / "policy.onnx"

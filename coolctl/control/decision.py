@@ -52,6 +52,7 @@ class Decision:
     alarm: str
     doubts: tuple[Doubt, ...] = ()
     sick: tuple[Sickness, ...] = ()
+    u_override: F64 | None = None  # what an operator holds at a value of their own; NaN where nobody does
 
     @property
     def published(self) -> bool:
@@ -62,6 +63,16 @@ class Decision:
     def setpoints(self) -> dict[str, float]:
         """`{point id: value in the site file's unit}` of the accepted setpoints; empty when nothing is published."""
         return self.wire(self.u) if self.published else {}
+
+    @property
+    def overridden(self) -> dict[str, float]:
+        """`{point id: value in the site file's unit}` that operators hold; the shield may still make it safer."""
+        if self.u_override is None or not np.isfinite(self.u_override).any():
+            return {}
+        held = np.isfinite(self.u_override)
+        names = [self.site.table.points[i].id for k, i in enumerate(self.site.u_point) if i >= 0 and held[k]]
+        wire = self.wire(self.u_override)
+        return {name: wire[name] for name in names if name in wire}
 
     def wire(self, u: F64) -> dict[str, float]:
         """A setpoint vector by point id, in the site file's units; unknown entries left out."""

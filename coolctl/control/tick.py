@@ -120,6 +120,7 @@ class Tick:
         self._heard = False
         self.conditions = np.zeros(0)
         self.excitation: Excitation | None = None
+        self.override_u = np.full(U_HALL + 2 * count, np.nan)
         self._bits = np.zeros(U_HALL + 2 * count, dtype=np.int64)
 
     def step(self, snap: Snapshot, gateway: GatewayView = IN_PROCESS) -> Decision:
@@ -156,6 +157,8 @@ class Tick:
         wish, used = self._wish(mode, plan, baseline_u, demand)
         wish = np.where(self.rules.owned, own_u, wish)
         self._loops.hold(wish, last, [] if mode == "emergency" else sick, est.now_s)
+        # A person's value goes before the plan and the rules, never before the shield.
+        wish = np.where(np.isfinite(self.override_u), self.override_u, wish)
         if self.excitation is not None:
             wish = self.excitation.wish(wish, last, self._bits, est, snap, mode in modes.POLICY_MODES)
         context = Context(
@@ -171,7 +174,7 @@ class Tick:
         return Decision(
             self.site, snap.now_s, self._seq, mode, self.modes.granted, reason, u, wish, u_policy, baseline_u, bits,
             terms, plan.source if plan else "no plan yet", policy_fault,
-            tuple(self._health.doubts()), tuple(sick),
+            tuple(self._health.doubts()), tuple(sick), self.override_u.copy(),
         )  # fmt: skip
 
     def _sick_loops(self, est: Estimate, dt_s: float) -> list[Sickness]:

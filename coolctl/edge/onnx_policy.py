@@ -15,8 +15,8 @@ from typing import Any
 
 import coolctl  # noqa: F401  sets ORT_DISABLE_TELEMETRY before the runtime is imported
 from coolctl.control.policy import F32, FEATURES, OUTPUTS
-from coolctl.edge.onnx_graph import check_graph
 from coolctl.errors import ModelError
+from coolctl.onnx_graph import check_graph
 from coolctl.paths import shared_folder
 
 FILE_MAX_BYTES = 1 << 20
