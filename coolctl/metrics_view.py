@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 TERM_GAUGES = {
     "coolctl_ride_through_seconds": "ride_through_s",
+    "coolctl_single_failure_capability_ratio": "weakest_ratio",
     "coolctl_cooling_power_watts": "measured_w",
     "coolctl_model_power_watts": "model_w",
     "coolctl_baseline_power_watts": "baseline_w",

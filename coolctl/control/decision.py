@@ -14,6 +14,7 @@ from coolctl.control.loops import KINDS as SICK_KINDS
 from coolctl.control.loops import Sickness
 from coolctl.control.mode import MODES, PUBLISHING
 from coolctl.control.prices import PLAN_LIMITS, binding_names
+from coolctl.control.screening import KINDS as WEAKEST_KINDS
 from coolctl.control.shield import LIMITS
 from coolctl.control.zones import KINDS, Finding
 
@@ -26,9 +27,11 @@ TERMS = (
     "it_w", "hottest_c", "oawb_c", "dewpoint_c", "measured_w", "model_w", "baseline_w", "plan_w", "policy_w",
     "ride_through_s", "chwst_cap_c", "inlet_bias_k", "trim_k", "plr", "clean_s", "policy_used", "quorum",
     "substituted", "gateway_age_s", "confirmed", "suspect_hall", "suspect_kind",
-    "suspect_size", "sick_loops", "doubted", "plan_binding", *(f"price_{limit.name}_w" for limit in PLAN_LIMITS),
+    "suspect_size", "sick_loops", "doubted", "plan_binding", "weakest", "weakest_ratio",
+    *(f"price_{limit.name}_w" for limit in PLAN_LIMITS),
 )  # fmt: skip
 SUSPECT = TERMS.index("suspect_hall")
+WEAKEST = TERMS.index("weakest")
 FIRST_PRICE = TERMS.index(f"price_{PLAN_LIMITS[0].name}_w")
 
 
@@ -63,6 +66,12 @@ class Decision:
     def setpoints(self) -> dict[str, float]:
         """`{point id: value in the site file's unit}` of the accepted setpoints; empty when nothing is published."""
         return self.wire(self.u) if self.published else {}
+
+    @property
+    def weakest(self) -> tuple[str, float] | None:
+        """The kind of machine whose single failure leaves least, and that over what is needed; None where not known."""
+        kind, ratio = self.term_values[WEAKEST], self.term_values[WEAKEST + 1]
+        return (WEAKEST_KINDS[int(kind)], float(ratio)) if ratio == ratio else None
 
     @property
     def overridden(self) -> dict[str, float]:

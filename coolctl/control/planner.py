@@ -17,6 +17,7 @@ from coolctl.control.plant_rules import PlantRules
 from coolctl.control.precool import precool_k
 from coolctl.control.prices import Box, Pricer, binding
 from coolctl.control.refine import AIRFLOW_MAX, JOINT_MOVES, descend, first_steps, free_variables
+from coolctl.control.screening import one_crah_fewer
 from coolctl.points import U_CHILLERS, U_CHW_DP, U_CHWST, U_ECONOMIZER, U_HALL, u_size
 from coolctl.site_schema import LimitsTable
 from coolctl.thermal.dynamics import ride_through_s
@@ -84,7 +85,6 @@ class Planner:
     ):  # fmt: skip
         self._halls, self._p, self._lim, self._period_s = halls, p, lim, period_s
         self._required_s, self._rules = required_s, rules
-        self._hall_params = [HallParams(*row.tolist()) for row in halls]
         count = len(halls)
         plant_lo = [lim.chwst_sp_min_c, lim.cwst_sp_min_c, lim.cw_flow_sp_min_ratio]
         plant_hi = [lim.chwst_sp_max_c, lim.cwst_sp_max_c, lim.cw_flow_sp_max_ratio]
@@ -266,7 +266,8 @@ class Planner:
         return total if total == total else np.inf
 
     def _update_cap(self, w: F64, peak_w: F64) -> None:
-        """Warmest chilled water that leaves the required ride-through and lets the coils carry the peak at once.
+        """Warmest chilled water that leaves the required ride-through and lets the coils carry the peak at once, and the
+        present load with one CRAH fewer.
 
         The loop and its buffer take a quarter of an hour to cool down; a load that returns within seconds must find
         water that is cold enough already.
@@ -276,8 +277,10 @@ class Planner:
             u[U_HALL::2], u[U_HALL + 1 :: 2], u[U_CHW_DP] = 23.0, 0.8, self._lim.chw_dp_sp_max_pa
         ride_c = self._warmest(lambda chwst_c: self._rides(u, w, chwst_c))
         coil_c = self._warmest(lambda chwst_c: self._coils_carry(u, w, peak_w, chwst_c))
-        self.chwst_cap_c = min(ride_c, coil_c)
-        self.cap_name = "ride_through" if ride_c <= coil_c else "load_step"
+        crah_c = self._warmest(lambda chwst_c: self._coils_carry(u, w, w[W_HALL:], chwst_c, one_crah_fewer(self._halls)))
+        caps = {"ride_through": ride_c, "load_step": coil_c, "one_crah_fewer": crah_c}
+        self.cap_name = min(caps, key=lambda name: caps[name])
+        self.chwst_cap_c = caps[self.cap_name]
 
     def _warmest(self, holds: Callable[[float], bool]) -> float:
         """Largest chilled water setpoint for which `holds`, by bisection; the site's lowest if none does."""
@@ -305,13 +308,15 @@ class Planner:
         seconds = ride_through_s(u, w, chwst_c, chwst_c + 8.0, limit_c, self._required_s, self._halls, self._p, self._scratch)
         return bool(seconds >= self._required_s)
 
-    def _coils_carry(self, u: F64, w: F64, peak_w: F64, chwst_c: float) -> bool:
+    def _coils_carry(self, u: F64, w: F64, peak_w: F64, chwst_c: float, halls: F64 | None = None) -> bool:
+        halls = self._halls if halls is None else halls
         trial, more = u.copy(), w.copy()
         trial[U_CHWST], trial[U_CHW_DP] = chwst_c, self._lim.chw_dp_sp_max_pa
         more[W_HALL:] = np.maximum(peak_w, w[W_HALL:])
-        for h, hall in enumerate(self._hall_params):
+        for h, row in enumerate(halls):
+            hall = HallParams(*row.tolist())
             sat_c = trial[U_HALL + 2 * h]
             speed = airflow_speed(more[W_HALL + h], sat_c, sat_c + 0.5, PEAK_AIRFLOW, w[W_PRESSURE], hall)
             trial[U_HALL + 2 * h + 1] = min(max(speed, 0.1), 1.0)
-        air_side(trial, more, self._halls, self._p, self._out)
+        air_side(trial, more, halls, self._p, self._out)
         return bool(self._out[O_UNMET] <= 0.0)

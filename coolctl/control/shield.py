@@ -33,7 +33,7 @@ F64 = NDArray[np.float64]
 LIMITS = (
     "not_a_number", "site_limit", "authority", "airflow", "inlet", "dew_point", "coil", "ride_through", "evidence",
     "capacity", "remaining_capacity", "dwell", "available", "rate", "emergency", "mode_change",
-    "load_step",
+    "load_step", "one_crah_fewer",
 )  # fmt: skip
 BIT = {name: 1 << k for k, name in enumerate(LIMITS)}
 

@@ -26,6 +26,7 @@ from coolctl.control.planner import Plan, Planner, Proposal
 from coolctl.control.plant_rules import PlantRules
 from coolctl.control.policy import F32, Policy, Situation, decode, describe, features, outside
 from coolctl.control.policy import OUTPUTS as OUTPUTS_OF_POLICY
+from coolctl.control.screening import Screening, Weakest
 from coolctl.control.shield import Context, Shield
 from coolctl.control.worth import Worth
 from coolctl.control.zones import KINDS, Zones
@@ -103,6 +104,7 @@ class Tick:
         self.shield = Shield(self.halls, self.p, f.limits, f.rates, f.dwell, authority, self.required_s)
         self._calibrator = Calibrator(site, self.halls, self.p) if f.control.calibrate else None
         self.zones = Zones(self.halls, self.p)
+        self._screening, self._weakest = Screening(self.halls, self.p, f.limits), Weakest(0, np.nan)
         self._loops = Loops(len(self.halls), self.p.tower.speed_min_ratio)
         self._model = (self.halls, self.p)
         self._described = describe(self.halls, self.p)
@@ -149,8 +151,8 @@ class Tick:
         known_u = np.where(self.rules.owned, own_u, last)
         actual_u = np.where(np.isnan(measured_u), known_u, measured_u)
         model_w = self._follow_model(est, actual_u, dt_s)
-        ride_s = self._ride_through(est, actual_u)
         available = self._available(est)
+        ride_s = self._ride_through(est, actual_u, demand, available)
         proposal, u_policy, policy_fault = self._propose(est, available)
         mode, reason = self._mode(est, gateway, policy_fault, actual_u, dt_s)
         plan = self._plan(est, proposal, baseline_u, available, dt_s)
@@ -240,8 +242,8 @@ class Tick:
             self._trim_k[h] = min(max(self._trim_k[h] + rise * dt_s, 0.0), TRIM_MAX_K)
         return model_w
 
-    def _ride_through(self, est: Estimate, actual_u: F64) -> float:
-        """Ride-through seconds; the roll-out is repeated every few seconds, the loop does not change faster."""
+    def _ride_through(self, est: Estimate, actual_u: F64, demand: F64, available: float) -> float:
+        """Ride-through seconds, and the weakest machine beside it; both anew every few seconds, the loop is no faster."""
         if not 0.0 <= est.now_s - self._ride_at_s < RIDE_THROUGH_EVERY_S:
             limit_c = self.site.file.limits.rack_inlet_allowable_c
             cold, warm = est.plant["chwst"], est.plant["chwrt"]
@@ -249,6 +251,7 @@ class Tick:
                 ride_through_s(actual_u, est.w, cold, warm, limit_c, HORIZON_S, self.halls, self.p, self._scratch)
             )
             self._ride_at_s = est.now_s
+            self._weakest = self._screening.look(actual_u, est, demand, available)
         return self._ride_s
 
     def _available(self, est: Estimate) -> float:
@@ -353,5 +356,5 @@ class Tick:
             float(suspect.hall) if suspect else nothing,
             float(list(KINDS).index(suspect.kind)) if suspect else nothing, suspect.size if suspect else nothing,
             float(len(sick)), float(np.count_nonzero(self._health.doubt)), float(plan.binding) if plan else nothing,
-            *self._planner.pricer.values.tolist(),
+            float(self._weakest.kind), self._weakest.ratio, *self._planner.pricer.values.tolist(),
         ])  # fmt: skip

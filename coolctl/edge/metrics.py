@@ -54,6 +54,7 @@ class MetricsView(NamedTuple):
 
 # name, help; a gauge of the view's `gauges`, base unit last
 GAUGES = (
+    ("coolctl_single_failure_capability_ratio", "what the worst single machine failure leaves over what is needed now"),
     ("coolctl_ride_through_seconds", "time to the allowable inlet if every chiller stopped now"),
     ("coolctl_cooling_power_watts", "measured electric power of cooling"),
     ("coolctl_model_power_watts", "the model's power at the measured state"),
