@@ -5,7 +5,7 @@ VENV := .venv
 RUN := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 ORT_DISABLE_TELEMETRY=1
 STAMP := $(VENV)/.coolctl-installed
 
-.PHONY: setup demo test check docs faults clean
+.PHONY: setup demo test check docs faults bugs clean
 
 setup: $(STAMP)
 	@$(RUN) $(VENV)/bin/python -m coolctl.warmup
@@ -42,6 +42,10 @@ docs: setup
 # Every row of the fault matrix, every tier; goes on where it was ended. ARGS="--seeds 3 --tiers P"
 faults: setup
 	@$(RUN) $(VENV)/bin/python -m tools.faults $(ARGS)
+
+# Each bug of the bank, put in and caught; ARGS="--from 20" goes on.
+bugs: setup
+	@$(RUN) $(VENV)/bin/python -m tools.bugs $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -7,6 +7,7 @@ starts it anew. `--seeds N` plays each row with N seeds, `--table` only writes w
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import multiprocessing
 import os
@@ -23,7 +24,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-from coolctl.jit import source_hash  # noqa: E402
+from coolctl.jit import source_hash as product_hash  # noqa: E402
 
 PAGE, BEGIN, END = ROOT / "docs" / "SAFETY.md", "<!-- matrix -->", "<!-- end of matrix -->"
 RESULTS = ROOT / "build" / "faults.jsonl"
@@ -31,6 +32,14 @@ CLASSES = {
     "P": "plant", "S": "sensors", "T": "telemetry and transport", "C": "controller process", "M": "model and policy",
     "G": "gateway and fallback", "X": "security", "O": "operators",
 }  # fmt: skip
+
+
+def source_hash() -> str:
+    """Of the product and of the rows."""
+    digest = hashlib.sha256(product_hash().encode())
+    for path in sorted([*(ROOT / "tests" / "faults").glob("*.py"), ROOT / "tests" / "virtual.py"]):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 class Job(NamedTuple):
