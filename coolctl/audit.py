@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from coolctl.control.decision import TERMS, Decision
@@ -12,6 +14,7 @@ from coolctl.invariants import TickRecord, Violation, Watch
 from coolctl.points import U_CHILLERS, U_ECONOMIZER, Quality, Snapshot
 from coolctl.site import Site
 
+KEPT = 1000  # violations: a daemon lives for months
 _TERM = {name: k for k, name in enumerate(TERMS)}
 
 
@@ -47,14 +50,28 @@ class Audit:
         inlet_c: float = float("nan"),
         plant_fault: bool = False,
         powers_w: tuple[float, ...] = (),
+        lateness_s: float = float("nan"),
+        compute_s: float = float("nan"),
     ) -> list[Violation]:
         """Violations of this tick; they are kept in `violations` too."""
+        record = replace(
+            self._record(d, snap), hand=gateway.hand, confirmed=gateway.confirmed, operator_command=operator,
+            lateness_s=lateness_s, compute_s=compute_s, true_inlet_c=inlet_c, plant_fault=plant_fault,
+            total_w=powers_w[0] if powers_w else float("nan"), parts_w=powers_w[1:],
+        )  # fmt: skip
+        self._last_s, self._before = d.now_s, d.u
+        found = self.watch.look(record)
+        self.violations = [*self.violations, *((d.now_s, v) for v in found)][-KEPT:] if found else self.violations
+        return found
+
+    def _record(self, d: Decision, snap: Snapshot) -> TickRecord:
+        """What follows from the decision and its snapshot alone."""
         names, site = self.site.u_names, self.site
         term = d.term_values
         dt_s = d.now_s - self._last_s if self._last_s == self._last_s else 0.0
         lim = site.file.limits
         stale = (snap.quality != Quality.GOOD) & ~np.isnan(snap.value)
-        record = TickRecord(
+        return TickRecord(
             now_s=d.now_s,
             dt_s=min(max(dt_s, 0.0), 60.0),
             seq=d.seq,
@@ -68,11 +85,8 @@ class Audit:
             baseline=dict(zip(names, d.u_baseline.tolist(), strict=True)),
             authority=self._authority,
             airflow_forced=frozenset(n for n, b in zip(names, d.bits.tolist(), strict=True) if b & BIT["airflow"]),
-            operator_command=operator,
             clean_s=float(term[_TERM["clean_s"]]),
-            hand=gateway.hand,
             quorum=bool(term[_TERM["quorum"]] > 0.5),
-            confirmed=gateway.confirmed,
             hottest_c=float(term[_TERM["hottest_c"]]),
             warm_limit_c=lim.rack_inlet_limit_c - lim.rack_inlet_margin_k,
             dewpoint_c=float(term[_TERM["dewpoint_c"]]),
@@ -87,15 +101,7 @@ class Audit:
             policy_used=d.policy_used,
             changed_by_shield=bool((d.u != d.u_wish)[np.isfinite(d.u_wish)].any()),
             intervention_flag=bool(d.bits.any()),
-            true_inlet_c=inlet_c,
-            plant_fault=plant_fault,
-            total_w=powers_w[0] if powers_w else float("nan"),
-            parts_w=powers_w[1:],
         )
-        self._last_s, self._before = d.now_s, d.u
-        found = self.watch.look(record)
-        self.violations += [(d.now_s, v) for v in found]
-        return found
 
     def _carries(self, d: Decision, snap: Snapshot) -> bool | None:
         """Whether what is left running carries 105 %; only asked when a chiller or the economizer is to stop."""

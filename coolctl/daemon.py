@@ -13,17 +13,23 @@ import sys
 import time
 
 from coolctl import jit
+from coolctl.audit import Audit
+from coolctl.control.decision import Decision
 from coolctl.control.mode import PUBLISHING
+from coolctl.control.tick import GatewayView
 from coolctl.controller import Controller
 from coolctl.daemon_link import Link
-from coolctl.daemon_state import GainsFile, GrantFile, Holds
+from coolctl.daemon_state import Command, GainsFile, GrantFile, Holds
 from coolctl.edge.metrics import MetricsServer
 from coolctl.edge.onnx_policy import load_policy
 from coolctl.edge.recorder import Recorder
 from coolctl.edge.sdnotify import notify
 from coolctl.errors import ModelError
+from coolctl.invariants import CHECKS
 from coolctl.metrics_view import ViewMaker
 from coolctl.paths import state_folder
+from coolctl.points import Snapshot
+from coolctl.promotion import Evidence
 from coolctl.site import Site, load_site
 from coolctl.tariff import PriceClock
 from coolctl.trace import columns, header, pack
@@ -75,6 +81,13 @@ class Daemon:
         warm_up(site, policy)
         self.controller = Controller(site, policy, self.grants.mode)
         self.controller.control.restore(*self._gains.read(time.time()))
+        self.audit, self.violations = Audit(site, self.controller.control), dict.fromkeys((i for i, _text, _test in CHECKS), 0)
+        asked = site.file.promotion.required
+        self.evidence: Evidence | None = None
+        if asked or (asked is None and not site.file.site.simulated):
+            identity = f"{site.config_hash} {self.model_hash}"
+            self.evidence = Evidence(state / "evidence.json", site.file.promotion, identity)
+        self._reaches = ""
         self.link = Link(site, args.broker)
         self.link.may_claim = self.grants.mode in PUBLISHING
         self.recorder = self._recorder()
@@ -85,7 +98,7 @@ class Daemon:
         self._views = ViewMaker(site)
         self._prices = PriceClock(site)
         self.ticks = self.overruns = self.deadline_misses = 0
-        self._last_s = -1e18
+        self._last_s = self._judged_s = -1e18
         self._stopping = False
 
     def _recorder(self) -> Recorder | None:
@@ -99,6 +112,8 @@ class Daemon:
     def _start_over(self) -> None:
         """A simulated plant began a new run: a controller without memory, and a recording of its own."""
         self.controller = Controller(self.site, self.policy, self.grants.mode)
+        self.audit = Audit(self.site, self.controller.control)
+        self._reaches = ""
         self.link.restart_clock()
         if self.recorder is not None:
             self.recorder.close()
@@ -139,14 +154,12 @@ class Daemon:
         late_s = started_s - due_s
         self.link.store.put(self._prices.samples(time.time()), now_s)
         snap, gateway, command = self.link.collect(now_s, self.overruns >= OVERRUNS_MAX)
-        grant = self.grants.take(command, time.time())
-        if grant:
-            self.controller.grant(grant, self.grants.reason)
-            self.link.may_claim = grant in PUBLISHING
+        grant = self._grant(command)
         held = self.holds.take(command, time.time())
         self.controller.override(self.holds.vector())
         decision = self.controller.tick_snapshot(snap, gateway)
         computed_s = time.monotonic()
+        held += self._judge(decision, snap, gateway, bool(grant), late_s, computed_s - started_s)
         self.link.publish(decision, held)
         if self.recorder is not None:
             events = [{"grant": grant, "reason": self.grants.reason}] if grant else []
@@ -163,12 +176,46 @@ class Daemon:
         notify("WATCHDOG=1", *([f"STATUS={decision.mode}: {decision.mode_reason}"] if self.ticks % 10 == 1 else []))
         if self.ticks % COLLECT_EVERY == 0:
             self._gains.write(self.controller.control.known(), time.time())
+            if self.evidence is not None:
+                self.evidence.write()
             gc.collect(1)  # at a moment of our choosing; the old generation stays frozen
+
+    def _grant(self, command: Command | None) -> str:
+        """The mode that is granted anew in this tick: an operator's, or as far as the evidence for it reaches; else empty."""
+        asked = self.grants.take(command, time.time())
+        reaches, waits_for = self.grants.mode, ""
+        if self.evidence is not None:
+            reaches, waits_for = self.evidence.ceiling(self.grants.mode)
+        if not asked and reaches == self._reaches:
+            return ""
+        first = not self._reaches and not asked
+        self._reaches = reaches
+        if first and reaches == self.grants.mode:
+            return ""  # the controller was made with it
+        reason = self.grants.reason if reaches == self.grants.mode else f"{self.grants.mode} is granted; {waits_for}"
+        self.controller.grant(reaches, reason)
+        self.link.may_claim = reaches in PUBLISHING
+        return reaches
+
+    def _judge(
+        self, decision: Decision, snap: Snapshot, gateway: GatewayView, granted: bool, late_s: float, compute_s: float
+    ) -> list[str]:
+        """Every invariant on the living plant; what is broken is counted, said and held against a promotion."""
+        dt_s = min(max(decision.now_s - self._judged_s, 0.0), 60.0)
+        self._judged_s = decision.now_s
+        found = self.audit.look(decision, snap, gateway=gateway, operator=granted, lateness_s=late_s, compute_s=compute_s)
+        for violation in found:
+            self.violations[violation.id] += 1
+        if self.evidence is not None:
+            self.evidence.add(decision, dt_s, len(found))
+        return [f"broken invariant {v.id}: {v.text}" for v in found[:3]]
 
     def _release(self) -> None:
         """An explicit none, so that the plant takes over at once and not after the lease."""
         notify("STOPPING=1")
         self.link.release()
+        if self.evidence is not None:
+            self.evidence.write()
         self._gains.write(self.controller.control.known(), time.time())
         if self.recorder is not None:
             self.recorder.close()

@@ -69,7 +69,7 @@ class Holds:
         self._place = {site.table.points[i].id: k for k, i in enumerate(site.u_point) if i >= 0 and site.accepted[k]}
         self._points = {name: site.table.points[site.table.index[name]] for name in self._place}
         self.held: dict[str, Hold] = {}
-        for name, found in _read(path).items():
+        for name, found in read_json(path).items():
             if (
                 name in self._place
                 and isinstance(found, list)
@@ -93,7 +93,7 @@ class Holds:
                 self.held[name] = Hold(float(value), command.reason, wall_s + command.for_s)  # type: ignore[union-attr]
                 said.append(f"{name}: held at {value:g} for {command.for_s:.0f} s, {command.reason}")  # type: ignore[union-attr]
         if said:
-            _write(self.path, {name: list(h) for name, h in self.held.items()}, sync=True)
+            write_json(self.path, {name: list(h) for name, h in self.held.items()}, sync=True)
         return said
 
     def vector(self) -> NDArray[np.float64]:
@@ -110,7 +110,7 @@ class GrantFile:
     def __init__(self, path: Path, start_mode: str):
         self.path = path
         self.mode, self.reason, self.until_s = start_mode, "start mode of the site file", 0.0
-        found = _read(path)
+        found = read_json(path)
         if found.get("mode") in MODES:
             self.mode, self.reason = found["mode"], str(found.get("reason", ""))[:200]
             until = found.get("until_s", 0.0)
@@ -129,7 +129,7 @@ class GrantFile:
         return self.mode
 
     def _write(self) -> None:
-        if not _write(self.path, {"mode": self.mode, "reason": self.reason, "until_s": self.until_s}, sync=True):
+        if not write_json(self.path, {"mode": self.mode, "reason": self.reason, "until_s": self.until_s}, sync=True):
             self.reason += " (not saved: the state folder cannot be written)"
 
 
@@ -141,7 +141,7 @@ class GainsFile:
 
     def read(self, wall_s: float) -> tuple[dict[str, list[float]], float]:
         """Per gain its logarithm and variance, and how long ago that was [s]."""
-        found = _read(self.path)
+        found = read_json(self.path)
         saved_s, gains = found.get("saved_s"), found.get("gains")
         if not isinstance(saved_s, int | float) or not math.isfinite(saved_s) or not isinstance(gains, dict):
             return {}, 0.0
@@ -151,10 +151,11 @@ class GainsFile:
 
     def write(self, known: dict[str, list[float]], wall_s: float) -> bool:
         """Keep `known`; False where it could not be. Not forced to the disk: what a power cut takes is soon learnt again."""
-        return _write(self.path, {"config_hash": self.config_hash, "saved_s": wall_s, "gains": known}, sync=False)
+        return write_json(self.path, {"config_hash": self.config_hash, "saved_s": wall_s, "gains": known}, sync=False)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """A small file of ours; nothing where it cannot be read."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -162,7 +163,8 @@ def _read(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _write(path: Path, content: dict[str, Any], *, sync: bool) -> bool:
+def write_json(path: Path, content: dict[str, Any], *, sync: bool) -> bool:
+    """Replace a small file atomically; False where that could not be done."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part")

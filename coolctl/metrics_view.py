@@ -76,6 +76,7 @@ class ViewMaker:
             self.site.name, d.mode, d.granted, MODES, self.setpoints, d.u_policy, d.u if d.published else d.u * np.nan,
             applied, self.points, snap.value, snap.age_s, snap.quality, gauges,
             {name: float(v) for name, v in counters.items()}, rejects, self.binding, d.limit_prices,
+            daemon.violations,
             {g.name: (g.factor, g.sd_ratio) for g in daemon.controller.control.gains()}, daemon.model_hash, self.site.config_hash,
         )  # fmt: skip
 

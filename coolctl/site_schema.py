@@ -179,6 +179,20 @@ class ControlTable(Table):
     """Share of each hall's rack sensors that must be good."""
 
 
+class PromotionTable(Table):
+    """What must have been seen before a grant of `bounded` or `auto` reaches so far."""
+
+    required: bool | None = None
+    """Default: yes, but not for a simulated plant."""
+    shadow_h: NonNegative = 24.0
+    """Hours watched, in whatever mode that sees the plant, before `bounded`."""
+    bounded_h: NonNegative = 72.0
+    """Hours in `bounded` without a broken invariant before `auto`."""
+    cv_max: Positive = 0.2
+    nmbe_max: Positive = 0.1
+    """Highest bias (NMBE) of the modelled cooling power against the meters, `cv_max` its highest CV(RMSE)."""
+
+
 class Rule(Table):
     """How the plant itself handles a setpoint that it does not accept from outside."""
 
@@ -371,6 +385,7 @@ class SiteFile(Table):
     rates: RatesTable = RatesTable()
     dwell: DwellTable = DwellTable()
     control: ControlTable = ControlTable()
+    promotion: PromotionTable = PromotionTable()
     plant: PlantTable
     weather: WeatherTable = WeatherTable()
     mqtt: MqttTable = MqttTable()

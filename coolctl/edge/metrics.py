@@ -47,6 +47,7 @@ class MetricsView(NamedTuple):
     rejects: dict[str, int]
     binding: dict[str, int]
     prices: dict[str, tuple[float, str]]
+    violations: dict[str, int]
     gains: dict[str, tuple[float, float]]
     model_hash: str
     config_hash: str
@@ -110,6 +111,7 @@ class _Collector(Collector):
             yield counter
         yield _labelled("coolctl_rejects_total", "messages and samples refused", "reason", view.site, view.rejects)
         yield _labelled("coolctl_binding_limits_total", "setpoints changed by a limit", "limit", view.site, view.binding)
+        yield _labelled("coolctl_invariant_violations_total", "broken safety invariants", "invariant", view.site, view.violations)
         price = GaugeMetricFamily("coolctl_limit_price_watts", "power that more room would save", labels=["site", "limit", "per"])
         for name, (watts, per) in view.prices.items():
             price.add_metric([view.site, name, per], watts)
