@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-WIRE = ("tests/test_wire.py",)
+WIRE = ("tests/test_wire.py", "tests/test_safety_edges.py")
 GATE = ("tests/test_wire.py", "tests/test_gateway.py")
 MODE = ("tests/test_control.py", "tests/test_gateway.py")
 SHIELD = (
     "tests/test_control.py",
     "tests/test_transitions.py",
-    "tests/test_screening.py",
-    "tests/test_faults.py",
+    "tests/test_safety_edges.py",
     "tests/test_scenario.py",
+    "tests/test_faults.py",
 )
 HEALTH = ("tests/test_health.py", "tests/test_faults.py")
 POINTS = ("tests/test_points.py", "tests/test_wire.py")

@@ -210,7 +210,8 @@ def test_machine_fault_is_no_worse_than_under_the_plants_own_control(loop, site:
     assert run.hottest_c <= max(27.0, own_hottest + 1.0)
 
 
-def test_lost_crahs_without_an_aisle_pressure_sensor_end_in_emergency_and_recover(loop, site: Site, policy) -> None:  # type: ignore[no-untyped-def]
+def test_lost_crahs_without_an_aisle_pressure_sensor_are_made_up_for(loop, site: Site, policy) -> None:  # type: ignore[no-untyped-def]
+    """Seen only once the racks are warm; under the plant's own control they stay at 31 °C for good."""
     run = loop(site, policy, start="07-15T12")
     run.plant_fault = True
     run.plant.faults.add(faults.parse("slow:hall1.crahs:0.3@600"))
@@ -218,12 +219,11 @@ def test_lost_crahs_without_an_aisle_pressure_sensor_end_in_emergency_and_recove
     def blind(readings: dict[str, float]) -> dict[str, float]:
         return {i: v for i, v in readings.items() if i != "hall1.aisle_dp"}
 
-    run.run(700, blind)
-    assert run.decision.mode == "emergency"
-    assert run.decision.setpoints["hall1.fan_speed_sp"] == pytest.approx(100.0)
-    run.run(2300, blind)
-    # Seen only once the racks are warm; under the plant's own control they stay at 31 °C for good.
-    assert run.hottest_c <= 32.0
+    fan = run.run(600, blind).decision.setpoints["hall1.fan_speed_sp"]
+    fastest = max(run.run(20, blind).decision.setpoints["hall1.fan_speed_sp"] for _ in range(10))
+    assert fastest > fan + 15.0
+    run.run(2200, blind)
+    assert run.hottest_c <= 30.0
     assert float(run.plant.truth.rack_inlet_c.max()) <= 27.0
 
 

@@ -42,6 +42,7 @@ LOAD_EVENT_RATIO, WETBULB_EVENT_K = 0.03, 0.5
 SWITCH_GAIN_RATIO, SWITCH_GAIN_W, SWITCH_CONFIRMATIONS = 0.02, 200.0, 3
 EVENT_MIN_S = 15.0
 CAP_BISECTIONS = 5
+FIXED_CHWST_C = 12.0  # good fixed setpoints keep the water no colder, whatever fails
 EVALUATIONS_A_TICK = 100
 PEAK_AIRFLOW = 1.05
 
@@ -85,6 +86,7 @@ class Planner:
     ):  # fmt: skip
         self._halls, self._p, self._lim, self._period_s = halls, p, lim, period_s
         self._required_s, self._rules = required_s, rules
+        self._fewer_halls = one_crah_fewer(halls)
         count = len(halls)
         plant_lo = [lim.chwst_sp_min_c, lim.cwst_sp_min_c, lim.cw_flow_sp_min_ratio]
         plant_hi = [lim.chwst_sp_max_c, lim.cwst_sp_max_c, lim.cw_flow_sp_max_ratio]
@@ -277,7 +279,9 @@ class Planner:
             u[U_HALL::2], u[U_HALL + 1 :: 2], u[U_CHW_DP] = 23.0, 0.8, self._lim.chw_dp_sp_max_pa
         ride_c = self._warmest(lambda chwst_c: self._rides(u, w, chwst_c))
         coil_c = self._warmest(lambda chwst_c: self._coils_carry(u, w, peak_w, chwst_c))
-        crah_c = self._warmest(lambda chwst_c: self._coils_carry(u, w, w[W_HALL:], chwst_c, one_crah_fewer(self._halls)))
+        # A coil that has become weak is the failure itself: with it, one CRAH more would be the second.
+        crah_c = self._warmest(lambda chwst_c: self._coils_carry(u, w, w[W_HALL:], chwst_c, self._fewer_halls))
+        crah_c = max(crah_c, min(FIXED_CHWST_C, self._lim.chwst_sp_max_c))
         caps = {"ride_through": ride_c, "load_step": coil_c, "one_crah_fewer": crah_c}
         self.cap_name = min(caps, key=lambda name: caps[name])
         self.chwst_cap_c = caps[self.cap_name]
