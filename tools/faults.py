@@ -45,6 +45,20 @@ def source_hash() -> str:
 class Job(NamedTuple):
     row: str
     seed: int
+    unshielded: bool = False
+
+
+def take_shield_off(patch: Any) -> None:
+    """Everything wished is published: only to see that the rows notice."""
+    import numpy as np
+
+    from coolctl.control.shield import Shield
+
+    def limit(self: Shield, wish: Any, c: Any, dt_s: float) -> tuple[Any, Any]:
+        self.last = np.where(np.isfinite(wish), wish, c.baseline_u)
+        return self.last.copy(), np.zeros(len(wish), dtype=np.int64)
+
+    patch.setattr(Shield, "limit", limit)
 
 
 def play(job: Job) -> dict[str, Any]:
@@ -61,6 +75,8 @@ def play(job: Job) -> dict[str, Any]:
     began_s = time.monotonic()
     result: dict[str, Any] = {"row": job.row, "seed": job.seed, "ok": True, "seen": "", "sources": source_hash()}
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        if job.unshielded:
+            take_shield_off(patch)
         try:
             assert row.run is not None
             result["seen"] = row.run(Stage(load_site(SITE), load_policy("default"), Path(folder), patch, job.seed))
@@ -102,6 +118,17 @@ def run(tiers: str, seeds: int, jobs: int, only: str) -> int:
                 flush=True,
             )
     return failures
+
+
+def bite(jobs: int) -> int:
+    """How many rows fail with the shield off: the fewer, the less the matrix proves."""
+    from test_faults import ROWS
+
+    todo = [Job(r.id, 1, True) for r in ROWS if r.run and r.tier == "P"]
+    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+        failed = sorted(r["row"] for r in pool.imap_unordered(play, todo) if not r["ok"])
+    print(f"{len(failed)} of {len(todo)} rows fail without the shield: {', '.join(failed)}")
+    return len(failed)
 
 
 def table() -> str:
@@ -155,7 +182,12 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--only", default="")
     parser.add_argument("--table", action="store_true")
+    parser.add_argument(
+        "--without-shield", action="store_true", help="play tier P with the shield off: at least 25 rows must fail"
+    )
     args = parser.parse_args()
+    if args.without_shield:
+        return 0 if bite(args.jobs) >= 25 else 1
     failures = 0 if args.table else run(args.tiers, args.seeds, args.jobs, args.only)
     write_table()
     return 1 if failures else 0

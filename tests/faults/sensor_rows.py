@@ -14,7 +14,7 @@ AT_S = 1900  # neighbours are compared once a rack has been known for half an ho
 Run = Callable[[Stage], str]
 
 
-def lies(*faults: str, found: str = "", within_s: int = 900, at_s: int = AT_S, seconds: int = 4200, **more: object) -> Run:
+def lies(*faults: str, found: str = "", within_s: int = 900, at_s: int = AT_S, seconds: int = 3200, **more: object) -> Run:
     """The racks stay safe; where `found` names a point, it is no longer believed in time."""
 
     def run(stage: Stage) -> str:
@@ -31,7 +31,7 @@ def rails(stage: Stage) -> str:
     """Each code in turn; none may move the hall's hottest rack as the controller sees it."""
     texts = []
     for code in (0.0, -127.0, 85.0, 850.0, 65535.0):
-        seen = stage.play(Play(change=at_value(HOT, code), seconds=1500, own_too=False))
+        seen = stage.play(Play(change=at_value(HOT, code), seconds=1000, own_too=False))
         clean(seen)
         stays_safe(seen)
         d = seen.at(701)
@@ -56,8 +56,8 @@ def spikes(stage: Stage) -> str:
             readings[HOT] += 20.0 * (1 if rng.random() < 0.5 else -1)
         return readings
 
-    seen = stage.play(Play(change=change, seconds=3000, own_too=False))
-    calm = stage.play(Play(seconds=3000, own_too=False))
+    seen = stage.play(Play(change=change, seconds=2000, own_too=False))
+    calm = stage.play(Play(seconds=2000, own_too=False))
     clean(seen)
     stays_safe(seen)
     pairs = zip(seen.decisions[700:], calm.decisions[700:], strict=True)
@@ -124,7 +124,7 @@ def group(stage: Stage, share: float, off_k: float) -> str:
     def change(readings: dict[str, float], now_s: float) -> dict[str, float]:
         return {i: v + off_k if i in low and now_s >= AT_S else v for i, v in readings.items()}
 
-    seen = stage.play(Play(change=change, seconds=4800))
+    seen = stage.play(Play(change=change, seconds=3600))
     clean(seen)
     assert seen.hottest_c <= 32.0
     return seen.text()
