@@ -63,7 +63,9 @@ class ProofTest:
             if follows and self._seen.at_s > self._since_s:
                 self.state, self._since_s, self._before = SILENT, now_s, dict(self._seen.units)
                 return True
-            if waited_s > LEAD_MAX_S or not leased:
+            if not leased:
+                self.state = NEEDED  # the controller went, or a person took the plant: nothing was shown either way
+            elif waited_s > LEAD_MAX_S:
                 return self._fail("the BMS does not say that it follows a lease")
         elif self.state == SILENT and waited_s >= self._wait_s:
             if heard:

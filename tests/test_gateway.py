@@ -69,6 +69,15 @@ def test_proof_fails_where_the_bms_never_follows_or_is_not_heard() -> None:
     assert "nothing is heard" in deaf.reason
 
 
+def test_lease_that_ends_before_the_bms_answers_shows_nothing() -> None:
+    proof = ProofTest(15.0)
+    proof.accepted(10.0)
+    assert not proof.tick(11.0, True) and proof.state == LEAD
+    assert not proof.tick(12.0, False) and proof.state == NEEDED and not proof.refusal()
+    proof.accepted(20.0)
+    assert proof.state == LEAD
+
+
 def test_every_later_end_of_a_lease_is_watched() -> None:
     proof = led()
     proof.see(Seen(35.0, 0.0, FANS))
