@@ -118,7 +118,7 @@ def view(site: Site, number: float) -> MetricsView:
     gauges = {"coolctl_cooling_power_watts": number}
     return MetricsView(
         site.name, "auto", "auto", ("auto", "fallback"), setpoints, one, one, one, points, values, values, codes, gauges, {}, {},
-        {}, {"rack_inlet": (number, "K")}, {"crah_fan": (number, 0.1)}, "", "",
+        {}, {"rack_inlet": (number, "K")}, {"I-03": 0}, {"crah_fan": (number, 0.1)}, "", "",
     )  # fmt: skip
 
 
