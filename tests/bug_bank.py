@@ -103,8 +103,8 @@ BUGS = (
     Bug(H, "hottest = np.fmax(est.inlet_max_c, self.virtual_c)", "hottest = est.inlet_max_c", HEALTH),
     Bug("coolctl/points.py", "age_s > self.table.age_max_s)", "age_s > 1e9)", POINTS),
     # numbers
-    Bug(N, "if math.isnan(x):\n        return x\n    if x < lo:", "if x < lo:", NUM),
-    Bug(N, "if x > hi:\n        return hi\n    return x", "return min(x, hi)", NUM),
+    Bug(N, "if math.isnan(x):\n        return x\n    if x < lo:", "if math.isnan(x):\n        return hi\n    if x < lo:", NUM),
+    Bug(N, "if math.isnan(target):\n        return last", "if math.isnan(target):\n        return target", NUM),
     Bug("coolctl/jit.py", 'nogil=True, error_model="numpy")', 'nogil=True, error_model="numpy", fastmath=True)', NUM),
     # judges, operators, admission
     Bug("coolctl/invariants.py", "if not r.carries_without:", "if False:", INVARIANTS),

@@ -7,10 +7,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from coolctl.control.estimate import Estimator
 from coolctl.control.health import ELSEWHERE, FROZEN_S, REASONS, Health
 from coolctl.controller import Controller
 from coolctl.points import Snapshot
 from coolctl.site import Site
+from coolctl.thermal.params import hall_array
 from sim_plant.faults import parse
 from sim_plant.load import synthetic
 from sim_plant.plant import SimPlant
@@ -197,3 +199,17 @@ def test_the_hottest_rack_may_lie_and_the_hall_stays_within_its_limit(site: Site
     assert lie.felt > 3000 and 0 < found_s <= 600
     assert decision.doubted == {lie.target: REASONS[3]}
     assert hottest_c <= site.file.limits.rack_inlet_limit_c + 0.4
+
+
+def test_a_rack_in_doubt_counts_as_hot_as_its_neighbours_make_it(feed: Feed, site: Site) -> None:
+    feed.run(10)
+    assert feed.snap is not None
+    est = Estimator(site, hall_array(site)).assess(feed.snap)
+    for virtual_c, hottest_c in (
+        (est.hottest_c + 3.0, est.hottest_c + 3.0),
+        (est.hottest_c - 3.0, est.hottest_c),
+        (np.nan, est.hottest_c),
+    ):
+        feed.health.virtual_c[0] = virtual_c
+        warned = feed.health.warned(est)
+        assert warned.hottest_c == pytest.approx(hottest_c) and warned.inlet_max_c[0] == pytest.approx(hottest_c)

@@ -25,7 +25,7 @@ def copy_tree(folder: Path) -> None:
     """What the tests need of this tree, into `folder`."""
     for name in FOLDERS:
         if (ROOT / name).exists():
-            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "hil"))
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in FILES:
         if (ROOT / name).exists():
             shutil.copy2(ROOT / name, folder / name)
