@@ -48,6 +48,7 @@ class GatewayService:
         self.core = GatewayCore(site, EpochFile(state), proof=proof)
         self._bms = Decoder(PointTable(watched), site.file.mqtt.payload_max_bytes, site.file.mqtt.batch_max_bytes)
         self._proof_state = ""
+        self._units: dict[str, float] = {}  # a plant may say each on a topic of its own
         self._topics = {kind: site.topic(kind) for kind in ("sp", "claim", "clock", "gw_tick", "ack", "done", "bms")}
         self._topics["bms"] = site.file.gateway.bms_topic.replace("{site}", site.name)
         settings = settings_for(site, broker, "gateway")
@@ -95,7 +96,7 @@ class GatewayService:
 
     def _take_bms(self, m: Message) -> None:
         """What the BMS says of itself: in hand, following, and what runs."""
-        remote, units = math.nan, {}
+        remote = math.nan
         for sample in each(self._bms.decode(m.topic, m.payload)):
             point = self._bms.table.points[sample.i]
             if sample.quality != Quality.GOOD:
@@ -105,9 +106,9 @@ class GatewayService:
             elif point.role == "bms_remote":
                 remote = sample.value
             else:
-                units[point.id] = sample.value
+                self._units[point.id] = sample.value
         if self.core.proof is not None and remote == remote:
-            self.core.proof.see(Seen(self.core.now_s, remote, units))
+            self.core.proof.see(Seen(self.core.now_s, remote, dict(self._units)))
 
     def _take_clock(self, raw: bytes) -> None:
         try:

@@ -72,7 +72,7 @@ class Evidence:
             return granted, ""
         cv, nmbe = self.model_error
         if s["shadow_s"] < 3600.0 * t.shadow_h:
-            return "fallback", f"watched for {s['shadow_s'] / 3600.0:.1f} of {t.shadow_h:g} h"
+            return "shadow", f"watched for {s['shadow_s'] / 3600.0:.1f} of {t.shadow_h:g} h"
         if not (cv <= t.cv_max and abs(nmbe) <= t.nmbe_max):
             return "fallback", f"model off the meters: CV(RMSE) {cv:.0%}, NMBE {nmbe:+.0%}"
         if granted == "auto" and s["bounded_s"] < 3600.0 * t.bounded_h:

@@ -11,6 +11,7 @@ import pytest
 from faults.scenes import until
 from virtual import VirtualStack
 
+from coolctl.dialects import encode_batch
 from coolctl.proof import FAILED, LEAD, NEEDED, PASSED, SILENT, ProofTest, Seen
 from coolctl.site import Site
 from sim_plant import room
@@ -96,6 +97,17 @@ def test_every_later_end_of_a_lease_is_watched() -> None:
         proof.see(Seen(float(t), 1.0, FANS))
         proof.tick(float(t), False)
     assert proof.state == FAILED and "lease has ended" in proof.reason
+
+
+def test_units_that_are_said_one_by_one_are_watched_too(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stack = VirtualStack(monkeypatch, site, tmp_path)
+    topic = stack.gateway._bms.topics[0]
+    for values in ({"hall1.crah_fan_speed": 70.0}, {"chillers_on": 2.0}, {"bms_remote": 1.0}):
+        stack.bus.publish("plant", topic, encode_batch(values, 1000))
+    stack.bus.deliver()
+    stack.gateway.work()
+    proof = stack.gateway.core.proof
+    assert proof is not None and dict(proof._seen.units) == {"hall1.crah_fan_speed": pytest.approx(0.7), "chillers_on": 2.0}
 
 
 class Sticky(LeaseReceiver):

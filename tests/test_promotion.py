@@ -33,7 +33,7 @@ def evidence(tmp_path: Path) -> Evidence:
 
 
 def test_grant_climbs_by_hours_and_is_a_ceiling(evidence: Evidence) -> None:
-    assert evidence.ceiling("auto")[0] == "fallback" and "0.0 of 1 h" in evidence.ceiling("auto")[1]
+    assert evidence.ceiling("auto")[0] == "shadow" and "0.0 of 1 h" in evidence.ceiling("auto")[1]
     for granted in ("monitor", "shadow", "advise", "fallback", "release", "emergency"):
         assert evidence.ceiling(granted) == (granted, "")
     seen(evidence, "shadow", 1.1)
@@ -74,7 +74,7 @@ def test_nothing_measured_is_no_evidence(evidence: Evidence) -> None:
 def test_file_that_is_not_ours_is_no_evidence(tmp_path: Path, content: str) -> None:
     path = tmp_path / "evidence.json"
     path.write_text(content)
-    assert Evidence(path, TABLE, "site policy").ceiling("auto")[0] == "fallback"
+    assert Evidence(path, TABLE, "site policy").ceiling("auto")[0] == "shadow"
 
 
 def test_evidence_outlives_a_restart(evidence: Evidence, tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_daemon_climbs_by_itself(edited_site, tmp_path: Path, monkeypatch: pytes
     stack = VirtualStack(monkeypatch, site, tmp_path / "state").run(2800)
     modes = [(m, g) for _t, m, g in stack.one.modes]
     grants = list(dict.fromkeys(g for _m, g in modes))
-    assert grants == ["fallback", "bounded", "auto"], modes
+    assert grants == ["shadow", "bounded", "auto"], modes
     assert modes[-1] == ("auto", "auto") and not stack.violations()
     assert site.file.promotion.required and SITE.exists()
 

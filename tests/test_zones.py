@@ -55,7 +55,7 @@ def test_the_odd_hall_is_named(many: Site, policy: object, kind: str) -> None:
         plant.faults.add(faults.parse(f"wrong:hall{odd + 1}.sat:2@0-1e9"))
     else:
         plant.faults.add(faults.parse(f"stuck:hall{odd + 1}.valve:0.25@0-1e9"))
-    controller, _, _ = controlled(many, policy, plant, 3.0)
+    controller, _, _ = controlled(many, policy, plant, 2.5)
     suspect = controller.control.zones.suspect()
     assert suspect is not None and (suspect.hall, suspect.kind) == (odd, kind), suspect
     if kind == "weak_coil":

@@ -280,11 +280,22 @@ class Planner:
         ride_c = self._warmest(lambda chwst_c: self._rides(u, w, chwst_c))
         coil_c = self._warmest(lambda chwst_c: self._coils_carry(u, w, peak_w, chwst_c))
         # A coil that has become weak is the failure itself: with it, one CRAH more would be the second.
-        crah_c = self._warmest(lambda chwst_c: self._coils_carry(u, w, w[W_HALL:], chwst_c, self._fewer_halls))
+        fewer = self._one_crah_fewer(u, w)
+        crah_c = self._warmest(lambda chwst_c: self._coils_carry(u, w, w[W_HALL:], chwst_c, fewer))
         crah_c = max(crah_c, min(FIXED_CHWST_C, self._lim.chwst_sp_max_c))
         caps = {"ride_through": ride_c, "load_step": coil_c, "one_crah_fewer": crah_c}
         self.cap_name = min(caps, key=lambda name: caps[name])
         self.chwst_cap_c = caps[self.cap_name]
+
+    def _one_crah_fewer(self, u: F64, w: F64) -> F64:
+        """The halls with one CRAH less, where the rest can move the air; where they cannot, colder water is no help."""
+        halls = self._halls.copy()
+        for h, row in enumerate(self._fewer_halls):
+            sat_c = u[U_HALL + 2 * h]
+            hall = HallParams(*row.tolist())
+            if airflow_speed(w[W_HALL + h], sat_c, sat_c + 0.5, 1.0, w[W_PRESSURE], hall) <= 1.0:
+                halls[h] = row
+        return halls
 
     def _warmest(self, holds: Callable[[float], bool]) -> float:
         """Largest chilled water setpoint for which `holds`, by bisection; the site's lowest if none does."""
