@@ -24,7 +24,7 @@ JUMP_K, JUMP_K_PER_S, AGREE_K, AGREEING = 3.0, 0.25, 1.5, 3
 # is, and silence makes a new beginning: who knows what happened meanwhile.
 STEP_MAX_K, FORGOTTEN_S = 12.0, 60.0
 # Frozen: the same to the last bit for this long, and for many times longer than it ever was while it moved.
-FROZEN_S, FROZEN_TIMES, MOVES_MIN = 900.0, 5.0, 50
+FROZEN_S, FROZEN_TIMES, MOVES_MIN = 840.0, 5.0, 50
 # A rack against its hall's median, less what it usually differs by.
 LOW_K, LOW_S, WELL_K, WELL_S, ALIKE_K = 2.0, 120.0, 1.0, 600.0, 0.6
 COMPARE_EVERY_S = 5.0  # while nothing is in doubt

@@ -36,7 +36,7 @@ from coolctl.thermal.room import HallParams
 
 F64 = NDArray[np.float64]
 
-SWEEPS = 5
+SWEEPS = 8
 SHRINK = 0.5
 LOAD_EVENT_RATIO, WETBULB_EVENT_K = 0.03, 0.5
 SWITCH_GAIN_RATIO, SWITCH_GAIN_W, SWITCH_CONFIRMATIONS = 0.02, 200.0, 3
@@ -186,7 +186,9 @@ class Planner:
                 valid.append((k, f))
         queue = [Proposal(start.copy(), k, f) for k, f in valid]
         if policy and (n, e) in valid:
-            queue.append(Proposal(current.z.copy(), n, e))
+            # The last plan goes on where it ended; what is set now is minutes behind it.
+            same = self.plan is not None and (self.plan.chillers, self.plan.economizer) == (n, e)
+            queue.append(Proposal((self.plan.z if self.plan and same else current.z).copy(), n, e))
         return queue or [current]
 
     def _cost(self, proposal: Proposal, w: F64, lim: Limits) -> float:

@@ -317,7 +317,7 @@ def alarm_storm(stage: Stage) -> str:
 
 
 ROWS = (
-    Row("C01", "killed at random, again and again", "own control at TTL; no partial setpoint", killed_at_random),
+    Row("C01", "killed at random, again and again", "a thousand times: own control at TTL; no partial setpoint", killed_at_random, short="played six times"),
     Row("C02", "crash at every start", "never ready; the plant keeps itself", why_not="open: belongs to the service tests"),
     Row("C03", "control thread hangs", "own control at TTL", held_by="tests/test_faults.py::test_fault[T08]"),
     Row("C04", "a native loop holds the interpreter", "as C03", tier="N", why_not="open: belongs to the service tests"),
@@ -335,7 +335,7 @@ ROWS = (
     Row("C16", "cold kernel cache", "compiled before the first tick", held_by="tests/test_budget.py::test_nothing_is_compiled_after_the_warm_up"),
     Row("C17", "other types into a kernel", "refused before it runs", held_by="tests/test_budget.py::test_frozen_kernel_refuses_another_signature"),
     Row("C18", "no name service, no interface at boot", "keeps trying", tier="N", why_not="open"),
-    Row("M01", "policy gives NaN, infinity, 3e38, another shape, an exception", "the rules within 3 ticks; nothing published", nonsense_policy),
+    Row("M01", "policy gives NaN, infinity, 3e38, another shape, an exception", "the rules in the same tick; nothing of it published", nonsense_policy, short="the last good plan goes on for up to 3 ticks"),
     Row("M02", "policy always as warm as it can", "safe", always_warmest),
     Row("M03", "policy jumps each second", "rates kept; safe", bang_bang),
     Row("M04", "outputs in another order or number", "refused at admission", held_by="tests/test_policy.py::test_policy_wrong_passport_is_refused"),
@@ -350,12 +350,12 @@ ROWS = (
     Row("M13", "plant changed since the training", "calibrated or demoted", tier="N", held_by="tests/test_calibrate.py::test_power_factors_are_found_through_biased_sensors"),
     Row("M14", "an adversary searches for the hottest policy", "safe; no invariant broken", searched, tier="N"),
     Row("M15", "thermal model of the shield off by 30 %", "safe", tier="N", why_not="open: mismatch runs draw up to 15 %"),
-    Row("G01", "controller silent", "own control within TTL + 2 s; bump ≤ 0.2 K, fans at most 2 % slower", silent_controller),
+    Row("G01", "controller silent", "own control within TTL + 2 s; bump ≤ 0.2 K, 2 % fan", silent_controller, short="the plant's own fans go faster by more, never slower"),
     Row("G02", "BMS that never lets go", "refused at the proof test", held_by="tests/test_gateway.py::test_bms_that_keeps_the_last_value_is_never_armed"),
     Row("G03", "units off when remote control ends", "refused at the proof test", held_by="tests/test_gateway.py::test_proof_that_ends_with_units_off_refuses_to_arm"),
     Row("G04", "gateway starts anew", "new nonce, proof test, no step", gateway_reboots),
     Row("G05", "gateway's clock jumps", "lease ends", tier="N", held_by="tests/test_wire.py::test_gateway_clock_running_backwards_ends_the_lease"),
-    Row("G06", "acknowledgements lost", "the rules within 3 ticks of their age limit", acks_lost),
+    Row("G06", "acknowledgements lost", "the rules within 3 ticks, released after 15 s", acks_lost, short="stays with the rules, not released"),
     Row("G06a", "acknowledgements of other points", "the rules", acks_lie),
     Row("G07", "BMS wound up at take-over", "bounded overshoot", tier="N", held_by="tests/test_sim_plant.py::test_plant_follows_setpoints_and_takes_over_without_a_jump"),
     Row("G08", "leases at the edge of their time", "few transfers; safe", flapping),

@@ -158,8 +158,8 @@ def freezing(stage: Stage) -> str:
 
 
 ROWS = (
-    Row("P01", "one running chiller trips", "as many asked for again within 5 s; never worse", chiller_trip),
-    Row("P02", "all chillers trip, one stays out", "no warm move while dark; never worse", all_trip),
+    Row("P01", "one running chiller trips", "the rules within 3 ticks, as many asked for within 5 s; never worse", chiller_trip, short="the policy stays, with what is available"),
+    Row("P02", "all chillers trip, one stays out", "emergency within 3 s, no warm move while dark; never worse", all_trip, short="no emergency while the racks are below their limit"),
     Row("P03", "loop too warm to restart", "no repeated start; never worse", tier="N", why_not=f"{NOT_YET}: chillers of the plant restart at any water"),
     Row("P04", "all chilled water pumps stop for 5 min", "never worse", head_start("off:chw_pumps@600-900"), short=SHORT),
     Row("P05", "pump stuck at 40 %", "never worse", beside_own("slow:chw_pumps:0.4@600"), tier="N"),
@@ -171,8 +171,8 @@ ROWS = (
     Row("P08", "buffer tank shut off", "never worse", beside_own(arrange=lambda plant, t: setattr(plant, "_p", plant._p._replace(buffer_kg=1.0)) if t == AT_S else None)),
     Row("P09", "air lock in the loop", "few staging changes; never worse", tier="N", why_not=f"{NOT_YET}: the loop of the plant has no air"),
     Row("P10", "group control ignores commands", "said within 60 s", tier="N", why_not="open: effect of each command is not compared yet"),
-    Row("P11", "one CRAH of ten dead", "the others faster within 60 s; never worse", crah_share(0.1)),
-    Row("P12", "a quarter of the CRAHs disabled at once", "the others faster within 60 s; never worse", crah_share(0.25)),
+    Row("P11", "one CRAH of ten dead", "the others faster within 10 s; never worse", crah_share(0.1), short="slower than 10 s, by the aisle's pressure"),
+    Row("P12", "a quarter of the CRAHs disabled at once", "the rules within 3 ticks, the others faster within 10 s; never worse", crah_share(0.25), short="the policy stays, its fans follow"),
     Row("P13", "CRAHs stop when remote control is lost", "refused at the proof test", held_by="tests/test_gateway.py::test_proof_that_ends_with_units_off_refuses_to_arm"),
     Row("P14", "adjacent units fight", "spread of commands bounded", tier="N", why_not=f"{NOT_YET}: one setpoint a hall"),
     Row("P15", "tower fan off", "never worse", beside_own("off:tower@600"), tier="N"),

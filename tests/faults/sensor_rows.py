@@ -138,17 +138,17 @@ def stale_weather(stage: Stage) -> str:
 
 
 ROWS = (
-    Row("S01", "an inlet reads 4 K low", "not believed within 15 min; safe", lies(f"wrong:{HOT}:-4", found=HOT)),
+    Row("S01", "an inlet reads 4 K low", "not believed within 10 min; safe", lies(f"wrong:{HOT}:-4", found=HOT, within_s=600)),
     Row("S01a", "an inlet reads 1 K low", "safe", lies(f"wrong:{HOT}:-1")),
     Row("S01b", "an inlet reads 2 K high", "believed (it may be true); safe", lies(f"wrong:{HOT}:2", seconds=3000)),
     Row("S02", "an inlet drifts low by half a kelvin an hour", "safe", lies(seconds=9000, change=lambda r, t: {**r, HOT: r[HOT] - min(t / 7200.0, 4.0)}), tier="N"),
-    Row("S03", "an inlet stuck at its last value", "not believed within 20 min; safe", lies(f"stuck:{HOT}", found=HOT, within_s=1200)),
+    Row("S03", "an inlet stuck at its last value", "not believed within 15 min; safe", lies(f"stuck:{HOT}", found=HOT, within_s=900)),
     Row("S04", "the hottest rack stuck at 22.0 °C", "not believed within 10 min; safe", lies(f"stuck:{HOT}:22", found=HOT, within_s=600)),
     Row("S05", "rail codes 0, -127, 85, 850, 65535", "never used", rails),
     Row("S06", "ten times the noise", "safe", lies(f"garbage:{HOT}:1.0", "garbage:oawb:1.0", "garbage:chwst:0.5", at_s=700, seconds=3000), tier="N"),
     Row("S07", "spikes of 20 K in one sample of a hundred", "safe", spikes),
     Row("S08", "an inlet falls silent", "safe", lies(f"off:{HOT}", at_s=700, seconds=1800)),
-    Row("S09", "every inlet of a hall 3 K low", "true inlets stay below 32 °C", lambda stage: group(stage, 1.0, -3.0)),
+    Row("S09", "every inlet of a hall 3 K low", "said within 10 min; true inlets below 32 °C", lambda stage: group(stage, 1.0, -3.0), short="the lie is not found"),
     Row("S10", "supply and return water swapped", "safe", lies(change=swapped("chwst", "chwrt"), seconds=2400), tier="N"),
     Row("S11", "°C to °F and kW to W in mid-stream", "the rules within 6 s; safe", fahrenheit),
     Row("S12", "sign flipped", "safe; never worse", flipped, tier="N"),
@@ -157,6 +157,6 @@ ROWS = (
     Row("S15", "meters wrap, reset, go negative", "no control effect", lies(change=wrapped, seconds=2400)),
     Row("S16", "dew point stuck", "safe", lies("stuck:hall1.room_dewpoint", at_s=700, seconds=2400), tier="N"),
     Row("S17", "weather six hours late", "held, then the design day; safe", stale_weather, tier="N"),
-    Row("S18", "60 % of the inlets low by 3 K", "true inlets stay below 32 °C", lambda stage: group(stage, 0.6, -3.0), tier="N"),
+    Row("S18", "60 % of the inlets low by 3 K", "said within 10 min; true inlets below 32 °C", lambda stage: group(stage, 0.6, -3.0), tier="N", short="the lie is not found"),
     Row("S19", "every inlet of a hall silent", "the rules in charge; safe", lies(change=without([f"hall1.rack{n:02d}.rack_inlet" for n in range(1, 200)], 700.0), seconds=1800)),
 )  # fmt: skip
