@@ -36,7 +36,7 @@ from coolctl.thermal.room import HallParams
 
 F64 = NDArray[np.float64]
 
-SWEEPS = 8
+SWEEPS = 5
 SHRINK = 0.5
 LOAD_EVENT_RATIO, WETBULB_EVENT_K = 0.03, 0.5
 SWITCH_GAIN_RATIO, SWITCH_GAIN_W, SWITCH_CONFIRMATIONS = 0.02, 200.0, 3
