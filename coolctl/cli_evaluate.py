@@ -50,6 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     span.add_argument("--days", type=positive, metavar="N")
     parser.add_argument("--start", default="07-15T00", metavar="MM-DDTHH")
     parser.add_argument("--season-days", type=int, default=0, metavar="N", help="N days spread over the year instead of one span")
+    parser.add_argument(
+        "--days-each", type=int, default=0, metavar="N", help="of those days, N for each plant in turn (default: all of them)"
+    )
     parser.add_argument("--step", type=positive, default=1.0, metavar="S", help="plant seconds a tick, 1 to 60 (default 1)")
     parser.add_argument("--mismatch", type=not_negative, default=0.0, metavar="P", help="true plants within ±P of the model")
     parser.add_argument("--plants", type=int, default=1, metavar="N", help="how many plants to draw (default 1)")
@@ -70,6 +73,9 @@ def main(args: argparse.Namespace) -> int:
         return EXIT_USAGE
     if args.plants < 1 or args.season_days < 0 or args.jobs < 1 or args.step > 60.0:
         print("--plants and --jobs are 1 or more, --season-days 0 or more, --step at most 60", file=sys.stderr)
+        return EXIT_USAGE
+    if not 0 <= args.days_each <= args.season_days:
+        print("--days-each takes some of --season-days, which is the larger number", file=sys.stderr)
         return EXIT_USAGE
     site = _site(str(args.site), args.limit, args.weather, args.grid)
     if args.limit and not SAT_OVER_MIN_K + site.file.limits.sat_sp_min_c <= args.limit < site.file.limits.rack_inlet_alarm_c:
@@ -105,8 +111,9 @@ class Campaign:
         self.site, self.names, self.args = site, names, args
         begin_h, length_h = (0.0, 24.0 * args.days) if args.days else args.hours
         starts = season_starts(args.season_days) if args.season_days else [args.start]
-        self.length_h = length_h * len(starts)
         self._spans = [(s, begin_h, length_h) for s in starts]
+        self._each = args.days_each or len(starts)
+        self.length_h = length_h * self._each
         self.profiles: dict[str, Profile] = {}
 
     def run(self) -> dict[str, Any]:
@@ -120,7 +127,7 @@ class Campaign:
 
     def _accounts(self, wanted: list[tuple[str, int, Tuning | None]], what: str) -> list[Account]:
         """One account for each controller, plant and tuning, over all spans."""
-        runs = [Run(name, plant, *span, tuning) for name, plant, tuning in wanted for span in self._spans]
+        runs = [Run(name, plant, *span, tuning) for name, plant, tuning in wanted for span in self._spans_of(plant)]
         found = []
         for k, (account, profile) in enumerate(self._map(functools.partial(run_one, self.args), runs), start=1):
             found.append(account)
@@ -129,8 +136,13 @@ class Campaign:
                 print(f"\r{what}: {k} of {len(runs)} runs ", end="" if k < len(runs) else "\n", file=sys.stderr)
         sums = [Account(self.site) for _ in wanted]
         for k, account in enumerate(found):
-            sums[k // len(self._spans)].absorb(account)
+            sums[k // self._each].absorb(account)
         return sums
+
+    def _spans_of(self, plant: int) -> list[tuple[str, float, float]]:
+        """A plant's spans: all, or `--days-each` as far apart as can be, the next plant's a day further on."""
+        count = len(self._spans)
+        return [self._spans[(plant + j * count // self._each) % count] for j in range(self._each)]
 
     def _gather(self, r: Run, profile: Profile | None) -> None:
         """Keep the first plant's profiles; what a search tries on the way has none."""

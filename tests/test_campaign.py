@@ -51,6 +51,18 @@ def test_season_days_are_spread_over_the_year() -> None:
     assert len(set(starts)) == 12 and [s[:2] for s in starts] == [f"{m:02d}" for m in range(1, 13)]
 
 
+def test_each_plant_takes_its_turn_of_the_season_days(site: Site) -> None:
+    parser = argparse.ArgumentParser()
+    cli_evaluate.add_arguments(parser)
+    given = parser.parse_args(["--site", str(SITE), "--season-days", "12", "--days-each", "2", "--plants", "6"])
+    campaign = cli_evaluate.Campaign(site, ["b1"], given)
+    days = [[span[0] for span in campaign._spans_of(plant)] for plant in range(6)]
+    assert sorted(day for each in days for day in each) == season_starts(12)  # together they see each day once
+    assert days[0] == [season_starts(12)[0], season_starts(12)[6]]  # and each sees both halves of the year
+    assert campaign.length_h == 48.0
+    assert cli.main(["evaluate", "--site", str(SITE), "--season-days", "2", "--days-each", "3"]) == 2
+
+
 def test_interval_over_plants_is_students() -> None:
     ledgers = [{"savings": {"ai_vs_b2": {"cooling_ratio": r, "equal_service": r > 0.05}}} for r in (0.05, 0.10, 0.15, 0.20)]
     found = over_plants(ledgers)["ai_vs_b2"]
