@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from coolctl import lease
+from coolctl.edge_schema import GatewayTable
 from coolctl.points import Point
 from coolctl.proof import ProofTest
 from coolctl.site import Site
-from coolctl.site_schema import GatewayTable
 from coolctl.strict_json import Rejected
 
 ECHO_MAX_S = 5.0

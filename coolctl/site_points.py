@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coolctl.edge_schema import PointTableRow
 from coolctl.errors import Fault, nearest
 from coolctl.points import HALL_SETPOINTS, PLANT_SETPOINTS, ROLES, Point, PointTable
-from coolctl.site_schema import PointTableRow, SiteFile
+from coolctl.site_schema import SiteFile
 from coolctl.tariff import price_points
 from coolctl.toml_lines import Lines, line_of
 from coolctl.units import UNITS

@@ -1,0 +1,108 @@
+"""The tables of the site file that are about its edges: broker, gateway, points, metrics, page, recorder."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from coolctl.schema_base import Celsius, Positive, Ratio, Table
+
+
+class MqttTable(Table):
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65535)] = 1883
+    protocol: Literal["auto", "3.1.1", "5"] = "auto"
+    """`auto` tries 5, then 3.1.1."""
+    username: str = ""
+    password_file: str = ""
+    """File with the password alone, readable by this user alone; never the password itself. A name without `/` is one of
+    systemd's credentials."""
+    tls: bool = False
+    """Encrypted, and the broker's certificate checked against `ca_file`; there is no way to leave the check out."""
+    ca_file: str = ""
+    """Certificate of the authority that signed the broker's; empty: the system's authorities."""
+    cert_file: str = ""
+    """This process's own certificate, where the broker asks for one (mTLS)."""
+    key_file: str = ""
+    """Its key, readable by this user alone."""
+    keepalive_s: Annotated[int, Field(ge=1, le=5)] = 5
+    """At most 5, so that a lost link is seen."""
+    payload_max_bytes: Annotated[int, Field(ge=64, le=1 << 20)] = 4096
+    batch_max_bytes: Annotated[int, Field(ge=1024, le=1 << 22)] = 262144
+
+
+class GatewayTable(Table):
+    """The enforcer's own limits: deliberately a second list, read by other code than the controller's."""
+
+    ttl_s: Annotated[float, Field(ge=5, le=60)] = 15.0
+    """A controller's lease ends after this."""
+    bms_ttl_s: Annotated[float, Field(ge=5, le=60)] = 15.0
+    """The BMS takes over this long after the gateway has fallen silent."""
+    proof_test: bool = True
+    """Before the first lease counts, silence must have given the plant its own control (needs the point `bms_remote`)."""
+    bms_topic: str = "coolctl/v1/{site}/bms"
+    """Where leased values go; `{site}` is replaced."""
+    sat_sp_min_c: Celsius = 15.0
+    sat_sp_max_c: Celsius = 27.0
+    fan_speed_sp_min_ratio: Ratio = 0.3
+    chwst_sp_min_c: Celsius = 5.0
+    chwst_sp_max_c: Celsius = 21.0
+    chw_dp_sp_min_pa: Positive = 15e3
+    chw_dp_sp_max_pa: Positive = 200e3
+    cwst_sp_min_c: Celsius = 5.0
+    cwst_sp_max_c: Celsius = 33.0
+    cw_flow_sp_min_ratio: Ratio = 0.45
+    cw_flow_sp_max_ratio: Annotated[float, Field(ge=0.5, le=1.6)] = 1.3
+    temperature_step_max_k_per_s: Positive = 0.2
+    fan_step_max_ratio_per_s: Positive = 0.1
+    dp_step_max_pa_per_s: Positive = 4e3
+
+
+class TelemetryTable(Table):
+    """Defaults of every point that does not say otherwise."""
+
+    topic: str = "coolctl/v1/{site}/tel"
+    dialect: str = "json"
+    age_max_s: Positive = 5.0
+    """Older than this is stale."""
+
+
+class PointTableRow(Table):
+    role: str
+    """What it is: see `coolctl points`."""
+    machine: str = "plant"
+    """`plant`, a hall, or a pattern such as `hall1.rack*`."""
+    unit: str
+    """Unit on the wire."""
+    id: str | None = None
+    """Default: machine and role."""
+    topic: str | None = None
+    """Default: that of [telemetry]."""
+    dialect: str | None = None
+    """`json` or `scalar`."""
+    field: str | None = None
+    """Key of a JSON batch, default the id."""
+    age_max_s: Positive | None = None
+    low: float | None = None
+    """Plausible range, in internal units; outside is refused."""
+    high: float | None = None
+    """See `low`."""
+
+
+class MetricsTable(Table):
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 9464
+    """0 takes a free one."""
+
+
+class WebTable(Table):
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8077
+
+
+class RecorderTable(Table):
+    folder: str = ""
+    """Empty: nothing is recorded."""
+    rotate_s: Annotated[float, Field(ge=60, le=604800)] = 3600.0
+    """A new file after this."""
