@@ -11,6 +11,7 @@ import gc
 import signal
 import sys
 import time
+from typing import Any
 
 from coolctl import jit
 from coolctl.audit import Audit
@@ -30,6 +31,7 @@ from coolctl.metrics_view import ViewMaker
 from coolctl.paths import state_folder
 from coolctl.points import Snapshot
 from coolctl.promotion import Evidence
+from coolctl.reload import Reloader
 from coolctl.site import Site, load_site
 from coolctl.tariff import PriceClock
 from coolctl.trace import columns, header, pack
@@ -56,6 +58,7 @@ def main(args: argparse.Namespace) -> int:
     daemon = Daemon(load_site(args.site), args)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: daemon.stop())
+    signal.signal(signal.SIGHUP, lambda *_: daemon.reloader.ask())
     daemon.run()
     return 0
 
@@ -74,7 +77,8 @@ class Daemon:
             policy = None
         self.policy, self._policy_name, self._record_folder = policy, name, args.record or site.file.recorder.folder
         self.model_hash = policy.model_hash if policy else ""
-        state = state_folder(args.state, site.name)
+        self.reloader, self.reload_ok = Reloader(args.site, policy), True
+        self._state = state = state_folder(args.state, site.name)
         self.grants = GrantFile(state / "grant.json", site.file.control.start_mode)
         self.holds = Holds(state / "holds.json", site)
         self._gains = GainsFile(state / "gains.json", site.config_hash)
@@ -82,11 +86,7 @@ class Daemon:
         self.controller = Controller(site, policy, self.grants.mode)
         self.controller.control.restore(*self._gains.read(time.time()))
         self.audit, self.violations = Audit(site, self.controller.control), dict.fromkeys((i for i, _text, _test in CHECKS), 0)
-        asked = site.file.promotion.required
-        self.evidence: Evidence | None = None
-        if asked or (asked is None and not site.file.site.simulated):
-            identity = f"{site.config_hash} {self.model_hash}"
-            self.evidence = Evidence(state / "evidence.json", site.file.promotion, identity)
+        self.evidence = self._evidence()
         self._reaches = ""
         self.link = Link(site, args.broker)
         self.link.may_claim = self.grants.mode in PUBLISHING
@@ -100,12 +100,21 @@ class Daemon:
         self.ticks = self.overruns = self.deadline_misses = 0
         self._last_s = self._judged_s = -1e18
         self._stopping = False
+        self._said: list[str] = []
 
-    def _recorder(self) -> Recorder | None:
+    def _evidence(self) -> Evidence | None:
+        """What promotion asks for at this site; another site file or policy has its own to gather."""
+        asked = self.site.file.promotion.required
+        if not asked and (asked is not None or self.site.file.site.simulated):
+            return None
+        identity = f"{self.site.config_hash} {self.model_hash}"
+        return Evidence(self._state / "evidence.json", self.site.file.promotion, identity)
+
+    def _recorder(self, memory: dict[str, Any] | None = None) -> Recorder | None:
         if not self._record_folder:
             return None
         known = self.controller.control.known()
-        head = header(self.site, self.model_hash, self._policy_name, self.grants.mode, known)
+        head = header(self.site, self.model_hash, self._policy_name, self.grants.mode, known, memory)
         names, rotate_s = columns(self.site), self.site.file.recorder.rotate_s
         return Recorder(self._record_folder, self.site.name, names, head, rotate_s=rotate_s)
 
@@ -118,6 +127,38 @@ class Daemon:
         if self.recorder is not None:
             self.recorder.close()
             self.recorder = self._recorder()
+
+    def _reload(self) -> None:
+        """Take a site file that was read anew, whole, between two ticks; or say why the old one stays."""
+        found = self.reloader.poll(self.site, self.grants.mode)
+        if found is None:
+            return
+        self.reload_ok = not found.fault
+        if found.site is None or found.controller is None:
+            text = f"the site file is refused and the old one stays: {found.fault}"
+        else:
+            self._go_on_with(found.site, found.controller)
+            text = f"the site file was read anew: {found.site.config_hash[:12]}"
+        self._said.append(text[:500])
+        print(text, file=sys.stderr, flush=True)
+        notify("READY=1", f"STATUS={text[:200]}")
+
+    def _go_on_with(self, site: Site, controller: Controller) -> None:
+        before = self.controller.control
+        memory = before.memory()
+        controller.control.restore(before.known())
+        controller.control.recall(memory)
+        self.site = self.link.site = site
+        self.controller, self.audit = controller, Audit(site, controller.control)
+        self._gains = GainsFile(self._state / "gains.json", site.config_hash)
+        self.holds = Holds(self._state / "holds.json", site)
+        if self.evidence is not None:
+            self.evidence.write()
+        self.evidence, self._reaches = self._evidence(), ""
+        self._views, self._prices = ViewMaker(site), PriceClock(site)
+        if self.recorder is not None:
+            self.recorder.close()
+            self.recorder = self._recorder(memory)
 
     def stop(self) -> None:
         """Release and end after the tick in hand."""
@@ -136,6 +177,7 @@ class Daemon:
         while not self._stopping:
             woken = self.link.wait(next_s, lambda: self._stopping)
             now_s = time.monotonic()
+            self._reload()
             if woken is not None:
                 # A simulated plant's clock drives; the own schedule only keeps the loop turning.
                 if woken < self._last_s - TICK_S:
@@ -146,6 +188,8 @@ class Daemon:
             elif now_s >= next_s:
                 if own_clock:
                     self._tick(now_s, next_s)
+                else:
+                    notify("WATCHDOG=1")  # no plant clock, no ticks: what must be alive is this loop
                 next_s += TICK_S * max(1, int((now_s - next_s) / TICK_S) + 1)
         self._release()
 
@@ -160,7 +204,8 @@ class Daemon:
         decision = self.controller.tick_snapshot(snap, gateway)
         computed_s = time.monotonic()
         held += self._judge(decision, snap, gateway, bool(grant), late_s, computed_s - started_s)
-        self.link.publish(decision, held)
+        self.link.publish(decision, held + self._said)
+        self._said = []
         if self.recorder is not None:
             events = [{"grant": grant, "reason": self.grants.reason}] if grant else []
             events += [{"hold": text} for text in held]

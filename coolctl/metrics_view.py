@@ -58,6 +58,7 @@ class ViewMaker:
         gauges["coolctl_rack_inlet_limit_celsius"] = self.site.file.limits.rack_inlet_limit_c
         gauges["coolctl_lease_remote_ratio"] = float(bool(link.gateway and not link.gateway.local))
         gauges["coolctl_broker_connected_ratio"] = float(client.ready)
+        gauges["coolctl_config_last_reload_successful_ratio"] = float(daemon.reload_ok)
         if daemon.recorder is not None:
             gauges["coolctl_recorder_ok_ratio"] = float(not daemon.recorder.failed)
         counters = {

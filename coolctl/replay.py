@@ -90,6 +90,8 @@ def _replay(
 ) -> Result:
     controller = Controller(site, policy, recording.header.get("granted", "monitor"))
     controller.control.restore(recording.header.get("gains", {}))
+    if memory := recording.header.get("memory"):
+        controller.control.recall(memory)  # this run began with a reload, not with a start
     unpack = Unpacker(original)
     names = recording.columns[unpack.decision_at :]
     terms = _TermsFile(args.terms) if args.terms else None

@@ -66,9 +66,10 @@ class Unpacker:
 
 
 def header(
-    site: Site, model_hash: str, policy_name: str, granted: str, known: dict[str, list[float]] | None = None
-) -> dict[str, Any]:
-    """What a replay needs beside the rows; `known` is what calibration started from."""
+    site: Site, model_hash: str, policy_name: str, granted: str, known: dict[str, list[float]] | None = None,
+    memory: dict[str, Any] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """What a replay needs beside the rows; `known` is what calibration started from, `memory` the whole tick after a reload."""
     return {
         "coolctl_version": __version__,
         "site_name": site.name,
@@ -79,6 +80,7 @@ def header(
         "policy_name": policy_name,
         "granted": granted,
         "gains": known or {},
+        "memory": memory,
     }
 
 

@@ -107,7 +107,15 @@ class ControllerProcess:
 
     def __init__(self, stack: VirtualStack, name: str, more: dict[str, Any]):
         state = stack.folder / name
-        args = {"broker": "", "state": str(state), "record": "", "policy": "", "metrics_port": -1, **more}
+        args = {
+            "site": str(stack.site_path),
+            "broker": "",
+            "state": str(state),
+            "record": "",
+            "policy": "",
+            "metrics_port": -1,
+            **more,
+        }
         self.daemon = Daemon(stack.site, argparse.Namespace(**args))
         self.daemon.link.instance = self.name = name
         self.daemon.link.client.name = name  # type: ignore[attr-defined]
@@ -116,6 +124,9 @@ class ControllerProcess:
         self.paused = self.operator = False
         self.modes: list[tuple[float, str, str]] = []
         self._stack = stack
+        self._listen()
+
+    def _listen(self) -> None:
         self._step_tick = self.daemon.controller.tick_snapshot
         self.daemon.controller.tick_snapshot = self._tick  # type: ignore[method-assign]
 
@@ -137,6 +148,17 @@ class ControllerProcess:
                 return
             self.daemon._tick(woken, time.monotonic())
 
+    def reload(self) -> None:
+        """What SIGHUP sets in motion, waited for."""
+        before = self.daemon.controller
+        self.daemon.reloader.ask()
+        while self.daemon.reloader.busy:
+            self.daemon._reload()
+            time.sleep(0.005)
+        if self.daemon.controller is not before:
+            self.audit = Audit(self.daemon.site, self.daemon.controller.control)
+            self._listen()
+
     def kill(self) -> None:
         """As a crash would: no goodbye."""
         self.paused, self.daemon.link.client.linked = True, False  # type: ignore[attr-defined]
@@ -156,6 +178,8 @@ class VirtualStack:
         mode: str = "auto", gateway: type[GatewayService] = GatewayService, plant: SimPlant | None = None, **more: Any,
     ):  # fmt: skip
         self.site, self.folder, self._gateway_class, self._more = site, folder, gateway, more
+        self.site_path = folder / "site.toml"
+        self.site_path.write_text(site.text, encoding="utf-8")
         self.bus = Client.bus = Bus()
         for module in MODULES:
             monkeypatch.setattr(module, "MqttClient", Client)

@@ -21,3 +21,11 @@ class RollingMin:
         while self._rising and now_s - self._rising[0][0] > self.window_s:
             self._rising.popleft()
         return self._rising[0][1] if self._rising else float("nan")
+
+    def memory(self) -> list[list[float]]:
+        """What another of the same window goes on from."""
+        return [list(pair) for pair in self._rising]
+
+    def recall(self, memory: list[list[float]]) -> None:
+        """Go on from `memory`."""
+        self._rising = deque((float(now_s), float(value)) for now_s, value in memory)

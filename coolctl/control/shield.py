@@ -6,7 +6,7 @@ named. Warm-direction moves need evidence (quorum, inlets below their limit, a c
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -127,6 +127,24 @@ class Shield:
         self._note_changes(u, c.est.now_s)
         self.last = u.copy()
         return u, bits
+
+    def memory(self) -> dict[str, Any]:
+        """What was published last, the machines' timers and the windows of warming, as JSON can carry them."""
+        timers = [*self._changed_s.values(), self._started_s]
+        return {
+            "last": None if self.last is None else self.last.tolist(),
+            "timers_s": [t if t > -np.inf else None for t in timers],
+            "windows": [self._short.memory(), self._long.memory()],
+        }
+
+    def recall(self, memory: dict[str, Any]) -> None:
+        """Go on from another shield's `memory` of the same setpoints: no step, no dwell or window begun anew."""
+        self.last = None if memory["last"] is None else np.array(memory["last"], dtype=np.float64)
+        timers = [-np.inf if t is None else float(t) for t in memory["timers_s"]]
+        self._changed_s = dict(zip(self._changed_s, timers, strict=False))
+        self._started_s = timers[-1]
+        self._short.recall(memory["windows"][0])
+        self._long.recall(memory["windows"][1])
 
     def _first(self, c: Context) -> F64:
         """Where to move from at the start: the plant as it is found, else the baseline."""

@@ -6,7 +6,7 @@ run every tick; setpoints are refined every minute or on an event (planner.py); 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -209,6 +209,17 @@ class Tick:
     def known(self) -> dict[str, list[float]]:
         """What calibration would want back after a restart; empty where it is switched off."""
         return self._calibrator.known() if self._calibrator else {}
+
+    def memory(self) -> dict[str, Any]:
+        """What a Tick of the same setpoints goes on from without a step; beside it goes `known`."""
+        own = {"bias_k": self._bias_k.tolist(), "trim_k": self._trim_k.tolist(), "peak_w": self._peak_w.tolist()}
+        return {**own, "mode": self._mode_before, "shield": self.shield.memory()}
+
+    def recall(self, memory: dict[str, Any]) -> None:
+        """Go on where another Tick was; the policy has to earn its place again, on the rules meanwhile."""
+        self._bias_k, self._trim_k, self._peak_w = (np.array(memory[k]) for k in ("bias_k", "trim_k", "peak_w"))
+        self._mode_before = memory["mode"]
+        self.shield.recall(memory["shield"])
 
     def gains(self) -> list[Gain]:
         """What calibration has found of the machines' powers; empty where it is switched off."""
