@@ -12,6 +12,7 @@ from pathlib import Path
 from coolctl import lease
 from coolctl.dialects import Decoder
 from coolctl.edge.mqtt import Message, MqttClient, settings_for
+from coolctl.edge.sdnotify import notify
 from coolctl.gateway import TICK_S, EpochFile, GatewayCore, Out
 from coolctl.paths import state_folder
 from coolctl.points import PointTable, Quality, each
@@ -65,6 +66,7 @@ class GatewayService:
 
     def run(self) -> None:
         """Until `stop`."""
+        notify("READY=1", f"STATUS={self.site.name}: waiting for a controller")
         next_s = time.monotonic()
         while not self._stopping:
             self.client.run_until(next_s, lambda: bool(self.client.inbox) or self._stopping)
@@ -74,6 +76,9 @@ class GatewayService:
                 next_s += TICK_S * max(1, int((now_s - next_s) / TICK_S) + 1)
                 if not self.site.file.site.simulated:  # else the plant's clock drives
                     self._send(self.core.tick(now_s))
+                state = "the plant has itself" if not self.core.leased else f"leased to {self.core.holder}"
+                notify("WATCHDOG=1", f"STATUS={self.site.name}: {state}")
+        notify("STOPPING=1")
         self.client.close()
 
     def work(self) -> None:

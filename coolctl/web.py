@@ -12,6 +12,7 @@ from typing import Any
 
 from coolctl.dialects import Decoder
 from coolctl.edge.mqtt import Message, MqttClient, settings_for
+from coolctl.edge.sdnotify import notify
 from coolctl.edge.web import PageServer
 from coolctl.points import SampleStore
 from coolctl.site import Site, load_site
@@ -42,6 +43,7 @@ def main(args: argparse.Namespace) -> int:
     print(f"http://{site.file.web.host}:{server.port}/", flush=True)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: listener.stop())
+    notify("READY=1", f"STATUS={site.name}: http://{site.file.web.host}:{server.port}/")
     listener.run(server)
     server.close()
     return 0

@@ -7,6 +7,7 @@ import signal
 import sys
 from pathlib import Path
 
+from coolctl.edge.sdnotify import notify
 from coolctl.errors import CoolctlError
 from coolctl.site import load_site
 from sim_plant.faults import parse
@@ -49,6 +50,7 @@ def main() -> int:
         return error.exit_code
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: server.stop())
+    notify("READY=1", f"STATUS={site.name}: the simulated plant runs")
     server.run(TruthLog(Path(args.truth)) if args.truth else None)
     return 0
 

@@ -13,6 +13,8 @@ import random
 import select
 import selectors
 import socket
+import ssl
+import stat
 import threading
 import time
 from collections import deque
@@ -58,6 +60,8 @@ class MqttSettings(NamedTuple):
     password: str = ""
     tls: bool = False
     ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
 
 
 class MqttClient:
@@ -109,7 +113,7 @@ class MqttClient:
         if s.username:
             client.username_pw_set(s.username, s.password or None)
         if s.tls:
-            client.tls_set(ca_certs=s.ca_file or None)
+            client.tls_set(s.ca_file or None, s.cert_file or None, s.key_file or None, tls_version=ssl.PROTOCOL_TLS_CLIENT)
         if self.will:
             client.will_set(self.will[0], self.will[1], 0, True)
         client.on_socket_open = _no_delay
@@ -120,8 +124,8 @@ class MqttClient:
 
     def _connect(self) -> None:
         """In the helper thread: everything that may block."""
-        client = self._new_client()
         try:
+            client = self._new_client()
             client.connect(self.settings.host, self.settings.port, self.settings.keepalive_s)
             self._fresh = client
         except (OSError, ValueError) as error:
@@ -286,12 +290,19 @@ def _no_delay(_client: Any, _data: Any, sock: Any) -> None:
 
 
 def settings_for(site: Site, broker: str, role: str) -> MqttSettings:
-    """Connection of one of a site's processes; `broker` (`HOST:PORT`) overrides the site file's address."""
+    """Connection of one of a site's processes; `broker` (`HOST:PORT`) overrides the site file's address.
+
+    Raises `ConfigError` where a secret cannot be read, or could be read by others.
+    """
     m = site.file.mqtt
     host, port = split_address(broker, m.host, m.port)
-    secret = password(m.password_file)
+    key_file = str(secret_file(m.key_file, "mqtt.key_file")) if m.tls and m.key_file else ""
+    cert_file = str(credential(m.cert_file)) if m.tls and m.cert_file else ""
+    ca_file = str(credential(m.ca_file)) if m.tls and m.ca_file else ""
     name = f"coolctl-{role}-{site.name}"
-    return MqttSettings(host, port, name, m.protocol, m.keepalive_s, m.username, secret, m.tls, m.ca_file)
+    return MqttSettings(
+        host, port, name, m.protocol, m.keepalive_s, m.username, password(m.password_file), m.tls, ca_file, cert_file, key_file
+    )
 
 
 def split_address(text: str, host: str, port: int) -> tuple[str, int]:
@@ -304,12 +315,24 @@ def split_address(text: str, host: str, port: int) -> tuple[str, int]:
     return name or host, int(number)
 
 
+def credential(file: str) -> Path:
+    """A path as given, or the systemd credential of that name where it has no folder."""
+    return Path(file) if "/" in file else Path(os.environ.get("CREDENTIALS_DIRECTORY", "")) / file
+
+
+def secret_file(file: str, key: str) -> Path:
+    """A secret's file, if it can be read, and by its owner alone. Raises `ConfigError`, never shows what is in it."""
+    path = credential(file)
+    try:
+        mode = path.stat().st_mode
+        path.open("rb").close()
+    except OSError as error:
+        raise ConfigError([Fault(str(path), None, key, f"cannot be read: {error.strerror}")]) from error
+    if mode & (stat.S_IRWXG | stat.S_IRWXO) & ~stat.S_IRGRP:
+        raise ConfigError([Fault(str(path), None, key, f"others may read it (mode {stat.S_IMODE(mode):04o}): chmod 600")])
+    return path
+
+
 def password(file: str) -> str:
     """The password from its file (or systemd's credential of that name). Raises `ConfigError`, never shows it."""
-    if not file:
-        return ""
-    path = Path(os.environ.get("CREDENTIALS_DIRECTORY", "")) / file if not file.startswith("/") else Path(file)
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise ConfigError([Fault(str(path), None, "mqtt.password_file", f"cannot be read: {error.strerror}")]) from error
+    return secret_file(file, "mqtt.password_file").read_text(encoding="utf-8").strip() if file else ""

@@ -1,0 +1,120 @@
+"""The units on a systemd that is really running: started, hung, crashing, reloaded well and badly, stopped."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from machine import Machine, machine, why_not
+
+pytestmark = [pytest.mark.hil, pytest.mark.slow, pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")]
+
+PLANT, GATEWAY, DAEMON, WEB = "coolctl-sim-plant@hall", "coolctl-gateway@hall", "coolctl@hall", "coolctl-web@hall"
+READY_S = 180.0
+
+
+@pytest.fixture(scope="module")
+def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    host_before = sorted(p.name for p in Path("/tmp").iterdir())
+    with machine(tmp_path_factory.mktemp("box")) as made:
+        made.run("systemctl", "start", "mosquitto")
+        yield made
+    assert set(host_before) <= {p.name for p in Path("/tmp").iterdir()}, "the machine's boot has touched the host's /tmp"
+
+
+def until(true: Callable[[], object], seconds: float, what: str) -> float:
+    """Seconds until `true` held."""
+    begun_s = time.monotonic()
+    while time.monotonic() - begun_s < seconds:
+        if true():
+            return time.monotonic() - begun_s
+        time.sleep(0.2)
+    raise AssertionError(f"not within {seconds:.0f} s: {what}")
+
+
+def heard(box: Machine, topic: str, count: int = 1) -> list[dict[str, object]]:
+    """The next messages of a topic of the site."""
+    out = box.run("mosquitto_sub", "-t", f"coolctl/v1/hall1mw/{topic}", "-C", str(count), "-W", "15", check=False)
+    return [json.loads(line) for line in out.splitlines() if line.startswith("{")]
+
+
+def pid(box: Machine, unit: str) -> int:
+    return int(box.show(unit, "MainPID"))
+
+
+def test_everything_starts_and_leases(box: Machine) -> None:
+    begun_s = time.monotonic()
+    for unit in (PLANT, GATEWAY, DAEMON, WEB):
+        box.run("systemctl", "start", unit, timeout_s=READY_S)
+    assert time.monotonic() - begun_s < READY_S
+    until(lambda: heard(box, "decision")[-1:] and heard(box, "decision")[-1]["lease"]["remote"], 60.0, "a lease")  # type: ignore[index]
+    assert "fallback" in box.show(DAEMON, "StatusText") or "auto" in box.show(DAEMON, "StatusText")
+    page = box.run(
+        "/opt/coolctl/bin/python", "-c", "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8077/').read()[:99])"
+    )
+    assert "html" in page
+    metrics = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:9464/metrics').read().decode())"
+    assert "coolctl_ticks_total" in box.run("/opt/coolctl/bin/python", "-c", metrics)
+
+
+def test_the_sandbox_holds(box: Machine) -> None:
+    user = box.run("ps", "-o", "user=", "-p", str(pid(box, DAEMON)), check=False).strip()
+    assert user != "root"
+    owner = Path(f"{box.root}/var/cache/private/coolctl/hall").stat()
+    assert owner.st_mode & 0o777 == 0o700, "Numba's index is a pickle: nobody else may write there"
+    for line in ("NoNewPrivs:\t1", "CapEff:\t0000000000000000", "Seccomp:\t2"):
+        assert line in box.run("cat", f"/proc/{pid(box, DAEMON)}/status"), line
+
+
+def test_a_loop_that_hangs_is_ended_and_started_again(box: Machine) -> None:
+    before = pid(box, DAEMON)
+    box.run("kill", "-STOP", str(before))
+    gone_s = until(
+        lambda: pid(box, DAEMON) not in (0, before) and box.show(DAEMON, "ActiveState") == "active", 40.0, "another process"
+    )
+    assert gone_s <= 20.0 + 5.0  # from the stop to READY=1 of the next
+    assert "watchdog" in box.journal(DAEMON).lower() or int(box.show(DAEMON, "NRestarts")) >= 1
+
+
+def test_reload_takes_a_good_file_and_refuses_a_bad_one(box: Machine) -> None:
+    site = box.root / "etc/coolctl/hall.toml"
+    text, before = site.read_text(), pid(box, DAEMON)
+    site.write_text(text.replace("rack_inlet_limit_c = 26.0", "rack_inlet_limit_c = 25.0"))
+    box.run("systemctl", "reload", DAEMON)
+    until(lambda: "was read anew" in box.journal(DAEMON), 20.0, "the new file")
+    site.write_text(text.replace("rack_inlet_limit_c = 26.0", "rack_inlet_limit_c = 260.0"))
+    box.run("systemctl", "reload", DAEMON)
+    until(lambda: "the old one stays" in box.journal(DAEMON), 20.0, "the refusal")
+    site.write_text(text)
+    assert pid(box, DAEMON) == before
+
+
+def test_a_crash_is_started_again_for_ever(box: Machine) -> None:
+    for _ in range(7):  # more than systemd's own start limit would forgive
+        before = pid(box, WEB)
+        box.run("kill", "-SEGV", str(before))
+        until(lambda b=before: pid(box, WEB) not in (0, b), 30.0, "another process")  # type: ignore[misc]
+    until(lambda: box.show(WEB, "ActiveState") == "active", 60.0, "the page")
+
+
+def test_a_faulty_site_file_is_not_tried_again(box: Machine) -> None:
+    (box.root / "etc/coolctl/broken.toml").write_text("format_version = 1\n")
+    box.run("systemctl", "start", "coolctl@broken", check=False)
+    assert box.show("coolctl@broken", "ActiveState") == "failed"
+    assert box.show("coolctl@broken", "ExecMainStatus") == "78"
+    time.sleep(3.0)
+    assert box.show("coolctl@broken", "NRestarts") == "0"
+    assert re.search(r"broken.toml.*halls", box.journal("coolctl@broken"))
+
+
+def test_a_stop_hands_back_at_once(box: Machine) -> None:
+    until(lambda: heard(box, "decision")[-1]["lease"]["remote"], 90.0, "a lease")  # type: ignore[index]
+    begun_s = time.monotonic()
+    box.run("systemctl", "stop", DAEMON)
+    assert time.monotonic() - begun_s < 5.0
+    until(lambda: heard(box, "gw_tick")[-1]["local"], 5.0, "the plant has itself")
+    assert box.show(DAEMON, "Result") == "success"
