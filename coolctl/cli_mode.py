@@ -38,7 +38,7 @@ def main(args: argparse.Namespace) -> int:
         print(fault, file=sys.stderr)
         return EXIT_USAGE
     site = load_site(args.site)
-    client = MqttClient(settings_for(site, args.broker, "mode"), [site.topic("decision")])
+    client = MqttClient(settings_for(site, args.broker, "ops"), [site.topic("decision")])
     try:
         return _ask(client, site.topic("cmd"), args, for_s)
     finally:

@@ -15,6 +15,7 @@ class MqttTable(Table):
     protocol: Literal["auto", "3.1.1", "5"] = "auto"
     """`auto` tries 5, then 3.1.1."""
     username: str = ""
+    """In this, in `password_file`, `cert_file` and `key_file` `{role}` is replaced: daemon, gateway, web, ops or plant."""
     password_file: str = ""
     """File with the password alone, readable by this user alone; never the password itself. A name without `/` is one of
     systemd's credentials."""
@@ -30,6 +31,11 @@ class MqttTable(Table):
     """At most 5, so that a lost link is seen."""
     payload_max_bytes: Annotated[int, Field(ge=64, le=1 << 20)] = 4096
     batch_max_bytes: Annotated[int, Field(ge=1024, le=1 << 22)] = 262144
+
+    def for_role(self, role: str) -> MqttTable:
+        """The same with each process's own identity."""
+        own = {k: getattr(self, k).replace("{role}", role) for k in ("username", "password_file", "cert_file", "key_file")}
+        return self.model_copy(update=own)
 
 
 class GatewayTable(Table):

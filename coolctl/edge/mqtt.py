@@ -294,7 +294,7 @@ def settings_for(site: Site, broker: str, role: str) -> MqttSettings:
 
     Raises `ConfigError` where a secret cannot be read, or could be read by others.
     """
-    m = site.file.mqtt
+    m = site.file.mqtt.for_role(role)
     host, port = split_address(broker, m.host, m.port)
     key_file = str(secret_file(m.key_file, "mqtt.key_file")) if m.tls and m.key_file else ""
     cert_file = str(credential(m.cert_file)) if m.tls and m.cert_file else ""
