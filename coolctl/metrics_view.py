@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from coolctl.daemon import Daemon
 
 TERM_GAUGES = {
+    "coolctl_it_power_watts": "it_w",
+    "coolctl_wetbulb_celsius": "oawb_c",
     "coolctl_ride_through_seconds": "ride_through_s",
     "coolctl_single_failure_capability_ratio": "weakest_ratio",
     "coolctl_cooling_power_watts": "measured_w",
@@ -55,9 +57,13 @@ class ViewMaker:
         gauges["coolctl_hall_suspect_ratio"] = float(d.suspect is not None)
         gauges["coolctl_loop_sick_ratio"] = float(bool(d.sick_loops))
         gauges["coolctl_doubted_points_ratio"] = len(d.doubts) / max(len(self.points), 1)
+        held = np.isfinite(d.u_override) if d.u_override is not None else np.zeros(1)
+        gauges["coolctl_held_setpoints_ratio"] = float(held.mean())
         gauges["coolctl_rack_inlet_limit_celsius"] = self.site.file.limits.rack_inlet_limit_c
         gauges["coolctl_lease_remote_ratio"] = float(bool(link.gateway and not link.gateway.local))
         gauges["coolctl_broker_connected_ratio"] = float(client.ready)
+        if client.expires_s:
+            gauges["coolctl_broker_certificate_expiry_timestamp_seconds"] = client.expires_s
         gauges["coolctl_config_last_reload_successful_ratio"] = float(daemon.reload_ok)
         if daemon.recorder is not None:
             gauges["coolctl_recorder_ok_ratio"] = float(not daemon.recorder.failed)

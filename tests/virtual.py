@@ -86,6 +86,7 @@ class Client:
         self.topics = frozenset(topics)
         self.inbox: deque[Message] = deque(maxlen=QUEUE_MAX)
         self.received = self.dropped = self.connects = self.failed = 0
+        self.expires_s = 0.0
         self.last_error, self.ready, self.linked = "", True, True
         self._bus = Client.bus
         self._bus.clients.append(self)

@@ -58,6 +58,8 @@ GAUGES = (
     ("coolctl_single_failure_capability_ratio", "what the worst single machine failure leaves over what is needed now"),
     ("coolctl_ride_through_seconds", "time to the allowable inlet if every chiller stopped now"),
     ("coolctl_cooling_power_watts", "measured electric power of cooling"),
+    ("coolctl_it_power_watts", "measured or assumed IT power"),
+    ("coolctl_wetbulb_celsius", "outdoor wet bulb that the decision worked with"),
     ("coolctl_model_power_watts", "the model's power at the measured state"),
     ("coolctl_baseline_power_watts", "the model's power under the rule baseline"),
     ("coolctl_rack_inlet_max_celsius", "hottest valid rack inlet"),
@@ -71,6 +73,9 @@ GAUGES = (
     ("coolctl_lease_remote_ratio", "1 while the plant follows the lease"),
     ("coolctl_policy_in_charge_ratio", "1 while the policy sets the wish"),
     ("coolctl_broker_connected_ratio", "1 while the broker link is up (no evidence of liveness)"),
+    ("coolctl_broker_certificate_expiry_timestamp_seconds", "end of the broker's certificate; absent without encryption"),
+    ("coolctl_held_setpoints_ratio", "share of the setpoints that operators hold at values of their own"),
+    ("coolctl_config_last_reload_successful_ratio", "0 while the newest site file was refused and the old one is in force"),
     ("coolctl_recorder_ok_ratio", "1 while the recorder writes; absent without one"),
 )
 COUNTERS = (

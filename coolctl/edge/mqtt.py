@@ -73,6 +73,7 @@ class MqttClient:
         self.inbox: deque[Message] = deque(maxlen=QUEUE_MAX)
         self.received = self.dropped = self.connects = self.failed = 0
         self.last_error = ""
+        self.expires_s = 0.0  # of the broker's certificate [s since 1970]
         self.ready = False
         self._v5 = settings.protocol != "3.1.1"
         self._client: paho.Client | None = None
@@ -127,6 +128,7 @@ class MqttClient:
         try:
             client = self._new_client()
             client.connect(self.settings.host, self.settings.port, self.settings.keepalive_s)
+            self.expires_s = _expires_s(client.socket())
             self._fresh = client
         except (OSError, ValueError) as error:
             self.last_error = str(error)
@@ -272,6 +274,12 @@ class MqttClient:
             with contextlib.suppress(KeyError, ValueError):  # closed under us: forgotten already
                 self._selector.unregister(self._registered)
             self._registered = None
+
+
+def _expires_s(sock: Any) -> float:
+    """End of the certificate at the other end [s since 1970]; 0 without one."""
+    found = sock.getpeercert() if isinstance(sock, ssl.SSLSocket) else None
+    return float(ssl.cert_time_to_seconds(found["notAfter"])) if found and "notAfter" in found else 0.0
 
 
 def _readable(sock: Any) -> bool:

@@ -123,6 +123,13 @@ def test_each_identity_comes_in_with_its_certificate(secured: Secured, identity:
     assert comes_in(secured.settings(identity)) == (True, "")
 
 
+def test_the_end_of_the_brokers_certificate_is_known(secured: Secured) -> None:
+    client = MqttClient(secured.settings("coolctl-daemon"), [])
+    client.run_until(time.monotonic() + 3.0, lambda: client.ready)
+    assert client.ready and client.expires_s > time.time() + 86400.0
+    client.close()
+
+
 @pytest.mark.parametrize(
     ("settings", "why"),
     [
