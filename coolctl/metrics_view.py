@@ -75,7 +75,7 @@ class ViewMaker:
             "coolctl_mqtt_dropped_total": client.dropped,
             "coolctl_mqtt_connects_total": client.connects,
         }
-        rejects = {**link.rejects, **link.decoder.rejects, **link.store.rejects}
+        rejects = {"retained": 0, **link.rejects, **link.decoder.rejects, **link.store.rejects}
         applied = np.array(
             [p.decode(link.applied[p.id]) if p is not None and p.id in link.applied else np.nan for p in self._point_of]
         )

@@ -279,7 +279,7 @@ class MqttClient:
 def _expires_s(sock: Any) -> float:
     """End of the certificate at the other end [s since 1970]; 0 without one."""
     found = sock.getpeercert() if isinstance(sock, ssl.SSLSocket) else None
-    return float(ssl.cert_time_to_seconds(found["notAfter"])) if found and "notAfter" in found else 0.0
+    return float(ssl.cert_time_to_seconds(str(found["notAfter"]))) if found and "notAfter" in found else 0.0
 
 
 def _readable(sock: Any) -> bool:
