@@ -20,6 +20,7 @@ VERBS = (
     ("mode", "coolctl.cli_mode", "show or grant the operating mode"),
     ("check-config", "coolctl.cli_check", "all faults of a site file at once"),
     ("points", "coolctl.cli_points", "the point list of a site"),
+    ("doctor", "coolctl.doctor", "looks at everything that a site needs, and says what to do"),
     ("evaluate", "coolctl.cli_evaluate", "compare controllers in closed loop on the simulated plant"),
     ("replay", "coolctl.replay", "the same decisions from a recording, bit for bit"),
     ("calibrate", "coolctl.cli_calibrate", "what a recording tells of the plant's machines, and what it cannot"),

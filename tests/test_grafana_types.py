@@ -12,7 +12,19 @@ import pytest
 from tools.dashboards import DASHBOARDS, dashboard_json
 
 NPM = shutil.which("npm")
-COMPILER = "npx tsc --noEmit --skipLibCheck --strict --moduleResolution bundler --module esnext --target es2022".split()
+COMPILER = [
+    "npx",
+    "tsc",
+    "--noEmit",
+    "--skipLibCheck",
+    "--strict",
+    "--moduleResolution",
+    "bundler",
+    "--module",
+    "esnext",
+    "--target",
+    "es2022",
+]
 HEAD = 'import { type Dashboard, ThresholdsMode } from "@grafana/schema";\nexport const d: Dashboard = '
 
 
