@@ -5,7 +5,7 @@ VENV := .venv
 RUN := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 ORT_DISABLE_TELEMETRY=1
 STAMP := $(VENV)/.coolctl-installed
 
-.PHONY: setup demo test check docs faults bugs coverage clean
+.PHONY: setup demo test check docs faults bugs coverage deb deb-test clean
 
 setup: $(STAMP)
 	@$(RUN) $(VENV)/bin/python -m coolctl.warmup
@@ -29,7 +29,7 @@ ifdef ARGS
 	@$(RUN) $(VENV)/bin/python -m pytest $(ARGS)
 else
 	@$(RUN) $(VENV)/bin/python -m pytest -n auto -m 'not hil and not alone'
-	@$(RUN) $(VENV)/bin/python -m pytest -m 'hil or alone'
+	@$(RUN) $(VENV)/bin/python -m pytest -m '(hil or alone) and not package'
 endif
 
 check: setup
@@ -53,6 +53,13 @@ coverage: setup
 # Each bug of the bank, put in and caught; ARGS="--from 20" goes on.
 bugs: setup
 	@$(RUN) $(VENV)/bin/python -m tools.bugs $(ARGS)
+
+# The Debian package, and its life in a fresh root (needs root and debootstrap).
+deb: setup
+	@tools/deb.sh
+
+deb-test: deb
+	@$(RUN) $(VENV)/bin/python -m pytest -m package -s
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

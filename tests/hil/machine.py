@@ -88,48 +88,57 @@ class Machine:
 
 
 @contextmanager
-def machine(folder: Path) -> Iterator[Machine]:
-    """Boot one with coolctl in /opt/coolctl, its units, and a site called `hall`; take everything away afterwards."""
+def overlay(folder: Path, lower: Path = Path("/")) -> Iterator[Path]:
+    """A root whose writes go to a tmpfs, over `lower`."""
     root, base = folder / "machine", folder / "overlay"
     root.mkdir()
     base.mkdir()
-    mounts = [base]
-    _sh("mount", "-t", "tmpfs", "-o", "size=1g", "tmpfs", str(base))
-    process: subprocess.Popen[bytes] | None = None
+    mounts: list[Path] = []
     try:
+        _sh("mount", "-t", "tmpfs", "-o", "size=2g", "tmpfs", str(base))
+        mounts.append(base)
         for name in ("upper", "work"):
             (base / name).mkdir()
-        _sh("mount", "-t", "overlay", "overlay", "-o", f"lowerdir=/,upperdir={base}/upper,workdir={base}/work", str(root))
+        _sh("mount", "-t", "overlay", "overlay", "-o", f"lowerdir={lower},upperdir={base}/upper,workdir={base}/work", str(root))
         mounts.append(root)
-        _furnish(root)
-        words = ["systemd-nspawn", "-D", str(root), f"--bind-ro={ROOT}:{SOURCE}", "--register=no", "--keep-unit", "--quiet"]
-        with (folder / "console").open("wb") as console:
-            process = subprocess.Popen(
-                [*words, "--console=pipe", "--private-network", "--boot"],
-                stdin=subprocess.DEVNULL,
-                stdout=console,
-                stderr=console,
-            )
+        yield root
+    finally:
+        for place in reversed(mounts):
+            _sh("umount", str(place))
+
+
+@contextmanager
+def booted(root: Path, folder: Path, *more: str) -> Iterator[Machine]:
+    """A machine running from `root`; it is ended whatever happens."""
+    words = ["systemd-nspawn", "-D", str(root), *more, "--register=no", "--keep-unit", "--quiet", "--console=pipe"]
+    with (folder / "console").open("wb") as console:
+        process = subprocess.Popen(
+            [*words, "--private-network", "--boot"], stdin=subprocess.DEVNULL, stdout=console, stderr=console
+        )
+    try:
         made = Machine(root, process)
         made.wait_booted()
         yield made
         made.poweroff()
     finally:
-        if process is not None and process.poll() is None:
+        if process.poll() is None:
             process.kill()
             process.wait()
-        for place in reversed(mounts):
-            _sh("umount", str(place))
+
+
+@contextmanager
+def machine(folder: Path) -> Iterator[Machine]:
+    """This machine's system with coolctl in /opt/coolctl, its units, and a site called `hall`."""
+    with overlay(folder) as root:
+        _furnish(root)
+        with booted(root, folder, f"--bind-ro={ROOT}:{SOURCE}") as made:
+            yield made
 
 
 def _furnish(root: Path) -> None:
     """What the package would install, but the checkout's own code through a bind mount."""
     units = root / "etc/systemd/system"
-    for wants in units.glob("*.wants"):
-        shutil.rmtree(wants)
-    for name in MASKED:
-        (units / name).unlink(missing_ok=True)
-        (units / name).symlink_to("/dev/null")
+    quieten(root)
     _sh("/usr/bin/python3", "-m", "venv", "--without-pip", str(root / "opt/coolctl"))
     site_packages = next((root / "opt/coolctl/lib").glob("python3*")) / "site-packages"
     inside = next((ROOT / ".venv/lib").glob("python3*")).name
@@ -143,6 +152,16 @@ def _furnish(root: Path) -> None:
     settings.mkdir()
     shutil.copy(ROOT / "config/sites/hall1mw.toml", settings / "hall.toml")
     shutil.copytree(ROOT / "config/equipment", settings / "equipment")
+
+
+def quieten(root: Path) -> None:
+    """Nothing starts by itself but what a boot needs."""
+    units = root / "etc/systemd/system"
+    for wants in units.glob("*.wants"):
+        shutil.rmtree(wants)
+    for name in MASKED:
+        (units / name).unlink(missing_ok=True)
+        (units / name).symlink_to("/dev/null")
 
 
 def _sh(*words: str) -> None:
