@@ -5,7 +5,7 @@ VENV := .venv
 RUN := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 ORT_DISABLE_TELEMETRY=1
 STAMP := $(VENV)/.coolctl-installed
 
-.PHONY: setup demo test check docs faults bugs coverage deb deb-test clean
+.PHONY: setup demo test check docs faults nightly chaos bugs coverage deb deb-test clean
 
 setup: $(STAMP)
 	@$(RUN) $(VENV)/bin/python -m coolctl.warmup
@@ -28,8 +28,8 @@ test: setup
 ifdef ARGS
 	@$(RUN) $(VENV)/bin/python -m pytest $(ARGS)
 else
-	@$(RUN) $(VENV)/bin/python -m pytest -n auto -m 'not hil and not alone'
-	@$(RUN) $(VENV)/bin/python -m pytest -m '(hil or alone) and not package'
+	@$(RUN) $(VENV)/bin/python -m pytest -n auto -m 'not (hil or alone or nightly)'
+	@$(RUN) $(VENV)/bin/python -m pytest -m '(hil or alone) and not (nightly or package)'
 endif
 
 check: setup
@@ -49,6 +49,14 @@ SAFETY_TESTS := $(addprefix tests/test_,wire.py gateway.py control.py admission.
 coverage: setup
 	@$(RUN) $(VENV)/bin/python -m coverage run --branch --include='$(SAFETY)' -m pytest -p no:xdist $(SAFETY_TESTS)
 	@$(VENV)/bin/python -m coverage report -m --fail-under=100
+
+# Tier N of what needs real processes; the fault matrix has its own: `make faults`.
+nightly: setup
+	@$(RUN) $(VENV)/bin/python -m pytest -m nightly $(ARGS)
+
+# Two hundred faults of the network, one after the other; data must flow again within ten seconds of each.
+chaos: setup
+	@COOLCTL_CHAOS_CYCLES=200 $(RUN) $(VENV)/bin/python -m pytest -s tests/hil/test_transport.py -k after_each_fault
 
 # Each bug of the bank, put in and caught; ARGS="--from 20" goes on.
 bugs: setup

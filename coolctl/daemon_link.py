@@ -187,8 +187,10 @@ class Link:
         self.seq += 1
         gateway = self.gateway
         self._sent = setpoints
+        # The epoch on the air may be another controller's: under it even "nothing" would end that one's lease.
+        epoch = gateway.epoch if gateway is not None and self.holds_epoch else -1
         message = lease.Setpoints(
-            gateway.epoch if gateway else -1, self.seq, gateway.t_s if gateway else -1.0, gateway.nonce if gateway else "",
+            epoch, self.seq, gateway.t_s if gateway else -1.0, gateway.nonce if gateway else "",
             self.site.file.gateway.ttl_s, decision.mode, setpoints, decision.mode_reason[:200], self._step,
         )  # fmt: skip
         self.client.publish(self.topics["sp"], lease.encode_setpoints(message), 5)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
 import random
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,12 +14,12 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from conftest import ROOT, SITE
 from onnx import TensorProto, helper, numpy_helper
 
 from coolctl.errors import ModelError
 from coolctl.onnx_graph import check_graph
 
-ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = ROOT / "models" / "default" / "policy.onnx"
 X = helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 3])
 Y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [None, 3])
@@ -109,3 +113,48 @@ def test_mutated_file_is_taken_or_refused_never_more() -> None:
         except ModelError:
             refused += 1
     assert refused > 200
+
+
+def test_nothing_that_is_planted_is_opened(tmp_path: Path) -> None:
+    """Pickles beside policy, site file, recording and state: no file of them is ever opened, no class looked up in one."""
+    shutil.copytree(ROOT / "models/default", tmp_path / "policy")
+    shutil.copy(SITE, tmp_path / "site.toml")
+    shutil.copytree(ROOT / "config/equipment", tmp_path / "equipment")
+    names = ("policy.pkl", "policy.joblib", "scaler.pickle", "passport.pkl", "policy.onnx.pkl", "site.pkl", "gains.pkl")
+    for folder in (tmp_path, tmp_path / "policy", tmp_path / "equipment", tmp_path / "state"):
+        folder.mkdir(exist_ok=True)
+        for name in names:
+            (folder / name).write_bytes(pickle.dumps(Bomb(tmp_path / "exploded")))
+    program = f"""
+import sys
+opened = []
+sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == "open" else None)
+from coolctl.controller import Controller
+from coolctl.daemon_state import GainsFile, GrantFile
+from coolctl.edge.onnx_policy import load_policy
+from coolctl.site import load_site
+from sim_plant.plant import SimPlant
+site = load_site({str(tmp_path / "site.toml")!r})
+policy = load_policy({str(tmp_path / "policy")!r})
+GainsFile(__import__("pathlib").Path({str(tmp_path / "state/gains.json")!r}), site.config_hash).read(0.0)
+plant = SimPlant(site)
+readings, controller = plant.reset(1), Controller(site, policy, "auto")
+for k in range(5):
+    readings = plant.step(controller.tick(readings, float(k)).setpoints, 1.0)
+mine = [name for name in opened if name.startswith({str(tmp_path)!r})]
+print(len(mine), [name for name in mine if name.endswith((".pkl", ".pickle", ".joblib"))])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, cwd=ROOT)
+    assert done.returncode == 0, done.stderr[-800:]
+    count, planted = done.stdout.split(maxsplit=1)
+    assert int(count) >= 4 and planted.strip() == "[]" and not (tmp_path / "exploded").exists()
+
+
+class Bomb:
+    """Unpickled, it leaves a mark."""
+
+    def __init__(self, mark: Path):
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (self.mark,))

@@ -159,6 +159,22 @@ def test_recording_full_disk_stops_the_recorder_not_the_caller(tmp_path: Path) -
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a folder that root cannot write needs a file in its place")
+def test_recording_on_a_slow_disk_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that takes half a second to sync: the caller, paced so that a block takes longer than that, never waits for it."""
+    slow_s, synced = 0.5, []
+    monkeypatch.setattr(os, "fdatasync", lambda _n: (time.sleep(slow_s), synced.append(1)))
+    recorder = Recorder(tmp_path, "slow", ["a"], {}, block_rows=60)
+    longest_s = 0.0
+    for k in range(150):
+        begun_s = time.monotonic()
+        recorder.append(np.array([float(k)]))
+        longest_s = max(longest_s, time.monotonic() - begun_s)
+        time.sleep(0.01)
+    assert synced and longest_s < slow_s / 2.0
+    recorder.close()
+    assert not recorder.failed and sum(len(b) for b in Recording(tmp_path).rows()) == 150
+
+
 def test_recording_impossible_folder_never_raises(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     recorder = Recorder(tmp_path / "file", "run", NAMES, {})

@@ -17,6 +17,10 @@ SOFT_TICKS = 3
 REARM_MAX_PER_H = 3
 GATEWAY_LOST_S = 15.0
 EMERGENCY_CLEAR_S = 60.0
+# A plant that does not confirm is given back, asked again after a while, and after some times left alone.
+UNCONFIRMED_MAX_S, ASK_AGAIN_S, ASK_AGAIN_MAX = 15.0, 300.0, 3
+# Before the first lease counts, the gateway proves that the plant takes over in silence; nothing is confirmed meanwhile.
+SETTLED_S, ARMING_MAX_S = 10.0, 90.0
 
 
 class Evidence(NamedTuple):
@@ -50,6 +54,8 @@ class ModeMachine:
         self._soft = 0
         self._calm_s = 0.0
         self._rearms_s: list[float] = []
+        self._unconfirmed_s = self._agreed_s = 0.0
+        self._given_back_until_s, self._given_back = -float("inf"), 0
         self.latched = False
 
     def grant(self, mode: str, reason: str) -> None:
@@ -59,6 +65,8 @@ class ModeMachine:
         self.granted, self.reason = mode, reason
         self.latched = False
         self._rearms_s.clear()
+        self._unconfirmed_s = self._agreed_s = 0.0
+        self._given_back_until_s, self._given_back = -float("inf"), 0
         keep = mode in POLICY_MODES and self.mode in POLICY_MODES
         if not keep:
             self.mode = "fallback" if mode in POLICY_MODES else mode
@@ -86,6 +94,10 @@ class ModeMachine:
         if e.gateway_age_s > GATEWAY_LOST_S:
             self.clean_s = 0.0
             return "release", "the gateway has been silent for 15 s"
+        if self._gives_back(e, now_s, dt_s):
+            self.clean_s = 0.0
+            again = "an operator must grant anew" if self._given_back > ASK_AGAIN_MAX else "it is asked again in a while"
+            return "release", f"the plant does not confirm the setpoints: {again}"
         if self.granted == "emergency":
             return "emergency", self.reason
         if e.over_alarm or e.no_cooling:
@@ -97,6 +109,22 @@ class ModeMachine:
         if self.granted == "fallback":
             return "fallback", "granted"
         return self._policy_rung(e, now_s, dt_s)
+
+    def _gives_back(self, e: Evidence, now_s: float, dt_s: float) -> bool:
+        """Whether the plant is left to itself because what is published is not confirmed; more of the same helps nobody."""
+        if now_s < self._given_back_until_s or self._given_back > ASK_AGAIN_MAX:
+            return True
+        if self.mode not in PUBLISHING:
+            self._unconfirmed_s = self._agreed_s = 0.0
+        elif e.ack_agrees:
+            self._unconfirmed_s, self._agreed_s = 0.0, self._agreed_s + dt_s
+        else:
+            self._unconfirmed_s += dt_s
+        if self._unconfirmed_s < (UNCONFIRMED_MAX_S if self._agreed_s > SETTLED_S else ARMING_MAX_S):
+            return False
+        self._given_back_until_s = now_s + ASK_AGAIN_S
+        self._given_back += 1
+        return True
 
     def _policy_rung(self, e: Evidence, now_s: float, dt_s: float) -> tuple[str, str]:
         fault = self._fault(e)
