@@ -38,7 +38,7 @@ G, L, M, S, H = (
     "coolctl/control/shield.py",
     "coolctl/control/health.py",
 )
-P, J, D, N = "coolctl/proof.py", "coolctl/strict_json.py", "coolctl/dialects.py", "coolctl/num.py"
+P, J, D, N = "coolctl/proof.py", "coolctl/strict_json.py", "coolctl/dialects/decoder.py", "coolctl/num.py"
 
 BUGS = (
     # gateway

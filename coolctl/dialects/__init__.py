@@ -1,0 +1,9 @@
+"""Telemetry dialects: what the gateways and building managers of the field write on MQTT, read strictly.
+
+Each dialect is a pure function of topic and bytes in a file of its own; `Decoder` routes messages to them and counts
+what is refused by reason. Nothing here raises past `Decoder.decode`, and nothing here knows a clock or a socket.
+"""
+
+from coolctl.dialects.decoder import DIALECTS, Decoder, Route, encode_batch, encode_single
+
+__all__ = ["DIALECTS", "Decoder", "Route", "encode_batch", "encode_single"]
