@@ -38,7 +38,7 @@ G, L, M, S, H = (
     "coolctl/control/shield.py",
     "coolctl/control/health.py",
 )
-P, J, D, N = "coolctl/proof.py", "coolctl/strict_json.py", "coolctl/dialects/decoder.py", "coolctl/num.py"
+P, J, D, N = "coolctl/proof.py", "coolctl/strict_json.py", "coolctl/dialects/native.py", "coolctl/num.py"
 
 BUGS = (
     # gateway
@@ -73,7 +73,7 @@ BUGS = (
     Bug(J, 'raw.count(b":") == len(found) + len(values)', "True", WIRE),
     Bug(D, "if type(quality) is not int:", "if False:", (*WIRE, "tests/test_points.py")),
     Bug(D, "np.abs(wire).max() <= INTEGER_MAX", "True", WIRE),
-    Bug(D, "if i is None or before != names:", "if i is None:", (*WIRE, "tests/test_faults.py")),
+    Bug("coolctl/dialects/route.py", "if i is None or before != names:", "if i is None:", (*WIRE, "tests/test_faults.py")),
     # modes
     Bug(M, "SOFT_TICKS = 3", "SOFT_TICKS = 30", MODE),
     Bug(M, "if self.clean_s >= self.clean_needed_s:", "if self.clean_s >= 0.0:", MODE),

@@ -4,6 +4,8 @@ Each dialect is a pure function of topic and bytes in a file of its own; `Decode
 what is refused by reason. Nothing here raises past `Decoder.decode`, and nothing here knows a clock or a socket.
 """
 
-from coolctl.dialects.decoder import DIALECTS, Decoder, Route, encode_batch, encode_single
+from coolctl.dialects.decoder import DIALECTS, Decoder
+from coolctl.dialects.native import encode_batch, encode_single
+from coolctl.dialects.route import Route
 
 __all__ = ["DIALECTS", "Decoder", "Route", "encode_batch", "encode_single"]
