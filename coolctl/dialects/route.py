@@ -28,6 +28,7 @@ class Route:
         self.topic, self.dialect, self.read = topic, dialect, read
         self.fields: dict[str, int] = {}
         self.series: dict[int, object] = {}
+        self.selectors: dict[tuple[str, str], list[tuple[frozenset[tuple[str, str]], int]]] = {}
         self._seen: dict[str, tuple[list[str], NDArray[np.int64]]] = {}
 
     def only(self) -> int:
