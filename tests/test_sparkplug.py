@@ -407,6 +407,7 @@ def test_host_survives_any_mutation_in_any_order() -> None:
         message(2, by_alias(2, 1.0, quality=500)),
         message(3, by_alias(1, 2.0)),
         message(None, bd_seq(0)),
+        *[message(2, by_alias(2, 1.5))] * 5,
     ]
     topics = [t.format(kind) for t in (NODE, DEVICE, OTHER) for kind in ("BIRTH", "DATA", "DEATH")]
     good = bad = 0
@@ -414,9 +415,9 @@ def test_host_survives_any_mutation_in_any_order() -> None:
         if k % 5 == 0:
             d.decode(NODE.format("BIRTH"), birth())
             d.decode(DEVICE.format("BIRTH"), device_birth())
-        for s in each(d.decode(rng.choice(topics), raw if rng.random() < 0.8 else rng.choice(seeds))):
+        for s in each(d.decode(DEVICE.format("DATA") if rng.random() < 0.6 else rng.choice(topics), raw)):
             assert 0 <= s.i < len(d.table) and (math.isfinite(s.value) or s.quality == BAD)
             good, bad = good + (s.quality == GOOD), bad + (s.quality == BAD)
         d.watch(k / 10.0)
         d.outgoing(k / 10.0, T_MS)
-    assert good > 1_000 and bad > 1_000 and set(d.rejects) >= {"protobuf", "wire_type", "encoding", "seq_old", "no_birth"}
+    assert good > 1_000 and bad > 100 and set(d.rejects) >= {"protobuf", "wire_type", "encoding", "seq_old", "no_birth"}
