@@ -337,6 +337,16 @@ def test_site_file_that_does_not_fit_its_dialect_is_told_so(
         ('[gateway]\ndialect = "dsx"', "dsx.heartbeat", "needs this heartbeat"),
         ('[gateway]\ndialect = "dsx"', "gateway.dialect", "has the dialect 'json', not 'dsx'"),
         ('[gateway]\ndialect = "dsx"\n[dsx]\nintegration = "a/b"', "dsx.integration", "stands in a topic"),
+        (
+            '[gateway]\ndialect = "dsx"\n[dsx]\nheartbeat = "BMS/v1/coolctl/Value/System/HeartbeatTimestampIntegration/#"',
+            "dsx.heartbeat",
+            "without + # and NUL",
+        ),
+        (
+            '[gateway]\ndialect = "dsx"\n[dsx]\nheartbeat = "BMS/v1/PUB/Value/System/HeartbeatTimestampIntegration/a"',
+            "dsx.heartbeat",
+            "is not BMS/v1/coolctl/Value",
+        ),
         ('[sparkplug]\nhost = "a/b"', "sparkplug.host", "stands in a topic"),
     ],
 )
@@ -346,6 +356,21 @@ def test_site_file_that_lacks_what_a_dialect_needs_is_told_so(
     with pytest.raises(ConfigError) as error:
         load_site(edited_site(("\n[telemetry]", "\n" + tables + "\n\n[telemetry]")))
     assert any(f.key == key and said in f.message for f in error.value.faults)
+
+
+def test_setpoint_whose_topic_leads_to_no_metadata_is_told_so(edited_site: Callable[..., Path]) -> None:
+    setpoint = 'role = "chwst_sp"\n'
+    path = edited_site(
+        ("\n[telemetry]", '\n[gateway]\ndialect = "dsx"\n\n[telemetry]'), (setpoint, setpoint + 'dialect = "dsx"\n')
+    )
+    with pytest.raises(ConfigError, match=r"setpoint 'chwst_sp': 'coolctl/v1/hall1mw/sp' is not BMS/v1/coolctl/Value"):
+        load_site(path)
+
+
+def test_point_whose_source_cannot_be_told_is_never_heard() -> None:
+    d = decoder(point("x", "sparkplug-b", topic="x/t"), point("m", "telegraf", "b"))
+    assert d.topics == ["x/t"] and read(d, b"m x=1") == [] and read(d, b"1", "other") == []
+    assert d.rejects == {"unknown_topic": 1} and not d.faults and not len(d.watch(0.0)) and d.outgoing(0.0, 0) == []
 
 
 def test_rows_for_all_racks_fill_machine_and_point_into_topic_and_field(edited_site: Callable[..., Path]) -> None:

@@ -12,7 +12,7 @@ from mutate import mutations
 
 from coolctl.dialects import Decoder
 from coolctl.dialects import protobuf as pb
-from coolctl.dialects.sparkplug import state_message
+from coolctl.dialects.sparkplug import parse_source, state_message
 from coolctl.dialects.sparkplug_payload import (
     BOOLEAN, DATE_TIME, DOUBLE, FLOAT, INT8, INT16, INT32, INT64, STRING, UINT8, UINT32, UINT64, Metric, Payload, decode_payload, encode_payload,
 )  # fmt: skip
@@ -392,6 +392,23 @@ def test_all_messages_of_a_mapped_node_are_listened_to() -> None:
         "spBv1.0/Plant/NBIRTH/Edge", "spBv1.0/Plant/NDATA/Edge", "spBv1.0/Plant/NDEATH/Edge",
         "spBv1.0/Plant/DBIRTH/Edge/+", "spBv1.0/Plant/DDATA/Edge/+", "spBv1.0/Plant/DDEATH/Edge/+",
     ]  # fmt: skip
+
+
+def test_topics_of_sources() -> None:
+    assert parse_source(NODE.format("DATA")) == ("Plant", "Edge", "") and parse_source(DEVICE.format("DATA")) == (
+        "Plant",
+        "Edge",
+        "CDU1",
+    )
+    for wrong in (
+        "spBv1.0/g/NDATA/+",
+        "spBv1.0/g/NDATA/",
+        "spBv1.0/g/DDATA/n",
+        "spBv1.0/g/NDATA/n/d",
+        "spBv1.0/g/NCMD/n",
+        "spAv1.0/g/NDATA/n",
+    ):
+        assert parse_source(wrong) is None
 
 
 def test_state_of_the_host() -> None:
