@@ -14,7 +14,22 @@ from coolctl.dialects import Decoder
 from coolctl.dialects import protobuf as pb
 from coolctl.dialects.sparkplug import parse_source, state_message
 from coolctl.dialects.sparkplug_payload import (
-    BOOLEAN, DATE_TIME, DOUBLE, FLOAT, INT8, INT16, INT32, INT64, STRING, UINT8, UINT32, UINT64, Metric, Payload, decode_payload, encode_payload,
+    BOOLEAN,
+    DATE_TIME,
+    DOUBLE,
+    FLOAT,
+    INT8,
+    INT16,
+    INT32,
+    INT64,
+    STRING,
+    UINT8,
+    UINT32,
+    UINT64,
+    Metric,
+    Payload,
+    decode_payload,
+    encode_payload,
 )  # fmt: skip
 from coolctl.points import Point, PointTable, Quality, SampleStore, each
 from coolctl.strict_json import Rejected
@@ -298,6 +313,13 @@ def test_metric_that_may_not_be_used_is_counted(metric: Metric, reason: str) -> 
 def test_null_bad_and_stale_are_bad_at_once(metric: Metric) -> None:
     d = born()
     assert read(d, DEVICE.format("DATA"), message(2, metric)) == {"supply": None} and d.rejects == {"source_bad": 1}
+
+
+def test_quality_that_is_no_number_is_not_good() -> None:
+    d = born()
+    text = pb.field(9, pb.field(1, "Quality") + pb.field(2, pb.field(1, STRING) + pb.field(8, "good")))
+    metric = pb.field(2, 2) + pb.field(6, 1) + text + pb.fixed(13, 9.0, "d")
+    assert read(d, DEVICE.format("DATA"), pb.field(2, metric) + pb.field(3, 2)) == {"supply": None}
 
 
 def test_messages_out_of_order_are_put_in_order() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 
 from coolctl.strict_json import Rejected
 
@@ -11,35 +10,41 @@ VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 _NUMBER_MAX = (1 << 29) - 1
 _U64 = 1 << 64
 
-Field = tuple[int, int, int | bytes]
-"""Number, wire type, and the bare value: an integer, or the bytes of what has a length."""
+Field = tuple[int, int | bytes]
+"""Number and bare value: an integer, or the bytes of what has a length."""
 
 
-def read_fields(raw: bytes) -> Iterator[Field]:
-    """The fields of a message, in order. Raises `Rejected` for anything that is not one."""
-    at, end = 0, len(raw)
+def read_fields(raw: bytes, wire: dict[int, int]) -> list[Field]:
+    """The fields of a message, in order; `wire` is the type that each known one must have. Raises `Rejected`."""
+    at, end, found = 0, len(raw), []
     while at < end:
-        tag, at = _varint(raw, at)
+        tag, at = (raw[at], at + 1) if raw[at] < 0x80 else _varint(raw, at)
         number, kind = tag >> 3, tag & 7
         if not 0 < number <= _NUMBER_MAX:
             raise Rejected("protobuf")
+        value: int | bytes
         if kind == VARINT:
             value, at = _varint(raw, at)
-            yield number, kind, value
-            continue
-        if kind == BYTES:
-            size, at = _varint(raw, at)
-        elif kind in (FIXED64, FIXED32):
-            size = 8 if kind == FIXED64 else 4
-        else:  # groups are long gone, 6 and 7 never were
-            raise Rejected("protobuf")
-        if size > end - at:
-            raise Rejected("protobuf")
-        piece, at = raw[at : at + size], at + size
-        yield number, kind, piece if kind == BYTES else int.from_bytes(piece, "little")
+        else:
+            if kind == BYTES:
+                size, at = _varint(raw, at)
+            elif kind in (FIXED64, FIXED32):
+                size = 8 if kind == FIXED64 else 4
+            else:  # groups are long gone, 6 and 7 never were
+                raise Rejected("protobuf")
+            if size > end - at:
+                raise Rejected("protobuf")
+            piece, at = raw[at : at + size], at + size
+            value = piece if kind == BYTES else int.from_bytes(piece, "little")
+        if wire.get(number, kind) != kind:
+            raise Rejected("wire_type")
+        found.append((number, value))
+    return found
 
 
 def _varint(raw: bytes, at: int) -> tuple[int, int]:
+    if at < len(raw) and raw[at] < 0x80:
+        return raw[at], at + 1
     value = shift = 0
     for byte in raw[at : at + 10]:
         at += 1

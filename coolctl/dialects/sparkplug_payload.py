@@ -6,7 +6,6 @@ sets, templates, files, arrays) is known to be there and is never used.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import NamedTuple
 
 from coolctl.dialects import protobuf as pb
@@ -81,20 +80,13 @@ class Payload(NamedTuple):
         return None
 
 
-def _checked(raw: bytes, wire: dict[int, int]) -> Iterable[tuple[int, int | bytes]]:
-    for number, kind, value in pb.read_fields(raw):
-        if wire.get(number, kind) != kind:
-            raise Rejected("wire_type")
-        yield number, value
-
-
 def decode_payload(raw: bytes, size_max: int) -> Payload:
     """Read strictly; fields that the specification does not know are passed over. Raises `Rejected`."""
     if len(raw) > size_max:
         raise Rejected("too_large")
     timestamp_ms = seq = None
     metrics = []
-    for number, value in _checked(raw, _PAYLOAD):
+    for number, value in pb.read_fields(raw, _PAYLOAD):
         if number == 1:
             timestamp_ms = int(value)
         elif number == 2:
@@ -108,25 +100,33 @@ def decode_payload(raw: bytes, size_max: int) -> Payload:
 
 
 def _metric(raw: bytes) -> Metric:
-    m: dict[str, int | bool | str | bytes | float] = {}
+    name, alias, timestamp_ms, datatype, historical, null, slot = "", None, None, 0, False, False, 0
+    of: int | float | bytes = 0
     keys: list[str] = []
     values: list[int] = []
-    for number, value in _checked(raw, _METRIC):
-        if number == 1:
-            m["name"] = pb.as_text(value)
+    for number, value in pb.read_fields(raw, _METRIC):
+        if number in _VALUE:
+            slot, of = number, _slot(number, value)
+        elif number == 1:
+            name = pb.as_text(value)
         elif number == 9:
             assert isinstance(value, bytes)
             _properties(value, keys, values)
-        elif number in _VALUE:
-            m["slot"], m["value"] = number, _slot(number, value)
-        elif number in (2, 3, 4):
-            assert isinstance(value, int)
-            m[("alias", "timestamp_ms", "datatype")[number - 2]] = value if number < 4 else value & 0xFFFFFFFF
-        elif number in (5, 7):
-            m["historical" if number == 5 else "null"] = bool(value)
+        elif isinstance(value, int):
+            if number == 2:
+                alias = value
+            elif number == 3:
+                timestamp_ms = value
+            elif number == 4:
+                datatype = value & 0xFFFFFFFF
+            elif number == 5:
+                historical = bool(value)
+            elif number == 7:
+                null = bool(value)
     if len(keys) != len(values):
         raise Rejected("properties")
-    return Metric(quality=dict(zip(keys, values, strict=True)).get("Quality", GOOD), **m)  # type: ignore[arg-type]
+    quality = dict(zip(keys, values, strict=True)).get("Quality", GOOD) if keys else GOOD
+    return Metric(name, alias, timestamp_ms, datatype, historical, null, quality, slot, of)
 
 
 def _slot(number: int, value: int | bytes) -> int | float | bytes:
@@ -139,13 +139,13 @@ def _slot(number: int, value: int | bytes) -> int | float | bytes:
 
 def _properties(raw: bytes, keys: list[str], values: list[int]) -> None:
     """Names and integer values of a property set; -1 stands for what is no integer, and so for no good quality."""
-    for number, value in _checked(raw, _PROPERTIES):
+    for number, value in pb.read_fields(raw, _PROPERTIES):
         if number == 1:
             keys.append(pb.as_text(value))
         elif number == 2:
             assert isinstance(value, bytes)
             found = -1
-            for inner, of in _checked(value, _PROPERTY):
+            for inner, of in pb.read_fields(value, _PROPERTY):
                 if inner in (3, 4):
                     found = int(of) & 0xFFFFFFFF
                 elif inner in (5, 6, 7, 8, 9, 10):
