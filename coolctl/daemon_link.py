@@ -45,7 +45,6 @@ class Link:
         will = (status, b'{"online":false}', b'{"online":true}')
         self.client = MqttClient(settings, listen, will, self.decoder.retained, self._host_state(site.file.sparkplug.host))
         self._described = frozenset(self.decoder.retained)
-        self._connects = 0
         self._misdescribed: dict[str, str] = {}
         self.instance = f"{socket.gethostname()[:40]}-{os.getpid()}"
         self.nonce = secrets.token_hex(4)
@@ -129,6 +128,7 @@ class Link:
         """What this tick works with: the snapshot, the view of the gateway, an operator's command."""
         self._gateway_s = now_s if self._gateway_s != self._gateway_s else self._gateway_s
         self._ack_s = now_s if self._ack_s != self._ack_s else self._ack_s
+        self.store.forget(self.decoder.reconnected(self.client.connects))
         self.store.put(self._pending, now_s)
         self._pending = []
         self._watch_sources(now_s)
@@ -142,9 +142,6 @@ class Link:
 
     def _watch_sources(self, now_s: float) -> None:
         """What the sources of telemetry say of themselves: silence, gaps, descriptions that contradict the site file."""
-        if self.client.connects != self._connects:
-            self._connects = self.client.connects
-            self.decoder.restart()
         self.store.forget(self.decoder.watch(now_s))
         for topic, payload in self.decoder.outgoing(now_s, round(1e3 * time.time())):
             self.client.publish(topic, payload)

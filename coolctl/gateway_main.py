@@ -10,13 +10,13 @@ import time
 from pathlib import Path
 
 from coolctl import lease
-from coolctl.dialects import decoder_for
+from coolctl.dialects import ON_CHANGE, decoder_for
 from coolctl.dialects.dsx_out import DsxWriter
 from coolctl.edge.mqtt import Message, MqttClient, settings_for
 from coolctl.edge.sdnotify import notify
 from coolctl.gateway import TICK_S, EpochFile, GatewayCore, Out
 from coolctl.paths import state_folder
-from coolctl.points import PointTable, Quality, each
+from coolctl.points import Point, PointTable, Quality, each
 from coolctl.proof import FAILED, ProofTest, Seen
 from coolctl.site import Site, load_site
 from coolctl.strict_json import Rejected
@@ -56,6 +56,9 @@ class GatewayService:
         self._proof_state = ""
         self._units: dict[str, float] = {}  # a plant may say each on a topic of its own
         self._remote = math.nan
+        self._holds = any(p.dialect in ON_CHANGE for p in watched if p.role == "bms_remote")
+        for p in watched:
+            self._unknown(p)
         self._topics = {kind: site.topic(kind) for kind in ("sp", "claim", "clock", "gw_tick", "ack", "done", "bms")}
         self._topics["bms"] = site.file.gateway.bms_topic.replace("{site}", site.name)
         settings = settings_for(site, broker, "gateway")
@@ -118,8 +121,8 @@ class GatewayService:
         for sample in each(self._bms.decode(m.topic, m.payload)):
             point = self._bms.table.points[sample.i]
             if sample.quality != Quality.GOOD:
-                continue
-            if point.role == "hand":
+                self._unknown(point)
+            elif point.role == "hand":
                 self.core.set_hand(sample.value > 0.5)
             elif point.role == "bms_remote":
                 self._remote, heard = sample.value, True
@@ -132,11 +135,20 @@ class GatewayService:
         if self.core.proof is not None:
             self.core.proof.see(Seen(self.core.now_s, self._remote, dict(self._units)))
 
+    def _unknown(self, point: Point) -> None:
+        """Nothing is known of a point of a source that speaks on change: it may be in hand, and nothing is proven."""
+        if point.dialect in ON_CHANGE and point.role == "hand":
+            self.core.set_hand(True)
+        elif point.dialect in ON_CHANGE and point.role == "bms_remote":
+            self._remote = math.nan
+
     def _tick(self, now_s: float) -> None:
-        # What was said on the event bus holds until it changes, while the BMS's heart beats.
-        self._bms.watch(now_s)
-        if self._bms.dsx.points and self._bms.dsx.alive and self._remote == self._remote:
-            self._see()
+        for i in (*self._bms.reconnected(self.client.connects), *self._bms.watch(now_s)):
+            self._unknown(self._bms.table.points[i])
+        for topic, payload in self._bms.outgoing(now_s, round(1e3 * time.time())):
+            self.client.publish(topic, payload)
+        if self._holds and self._remote == self._remote:
+            self._see()  # what was said on change holds until the next, or until its source falls silent
         self._send(self.core.tick(now_s))
 
     def _take_clock(self, raw: bytes) -> None:

@@ -129,6 +129,7 @@ class Listener:
     def state(self) -> dict[str, Any]:
         """Everything that changes, in wire units; unknown values are left out."""
         now_s = time.monotonic()
+        self.store.forget(self.decoder.reconnected(self.client.connects))
         self.store.forget(self.decoder.watch(now_s))
         snap = self.store.snapshot(now_s)
         points = self.site.table.points

@@ -255,6 +255,12 @@ def test_heartbeat_that_is_none_is_refused(raw: bytes, reason: str) -> None:
     assert d.decode(BEAT, raw) == [] and d.rejects == {reason: 1}
 
 
+def test_link_that_was_down_may_have_missed_a_change() -> None:
+    d = described()
+    assert not len(d.reconnected(1)) and sorted(d.reconnected(2)) == [0, 1] and not len(d.reconnected(2))
+    assert read(d, VALUE, value(12.0)) == {"a": 12.0}  # its metadata is known still, and is said again
+
+
 def test_clock_that_starts_anew_starts_the_watch_anew() -> None:
     d = described()
     d.watch(1000.0)
@@ -476,6 +482,21 @@ def test_bms_whose_heart_stops_loses_the_controller_and_gets_it_back(stack: Virt
     stack.bus.rules = []
     stack.run(120)
     assert not stack.one.daemon.link.decoder.faults and stack.one.decision.mode in ("fallback", "auto")
+
+
+def test_gateway_passes_nothing_on_until_it_knows_that_nobody_holds_the_plant(stack: VirtualStack) -> None:
+    hand = "BMS/v1/PUB/Value/GenericObject/GenericPoint/hall1mw/hand"
+    stack.bus.rules = [to("gateway", cut, [hand])]
+    stack.run(60)
+    assert stack.gateway.core.hand and not stack.gateway.core.accepted and stack.local
+    stack.bus.rules = []
+    stack.run(50)  # said again 100 s after the first time
+    assert not stack.gateway.core.hand and stack.gateway.core.accepted
+    stack.run(60)  # and the proof
+    assert stack.gateway.core.leased
+    stack.bus.publish("bms", hand, value(None))
+    stack.step()
+    assert stack.gateway.core.hand and not stack.gateway.core.leased
 
 
 def test_controller_that_comes_later_hears_the_kept_metadata(stack: VirtualStack) -> None:

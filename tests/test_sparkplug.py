@@ -237,7 +237,7 @@ def test_payload_that_is_none_is_refused(raw: bytes, reason: str) -> None:
 
 
 def test_fields_that_are_not_known_are_passed_over() -> None:
-    more = pb.field(900, 5) + pb.field(901, b"abc") + pb.fixed(902, 1.5, "d") + pb.fixed(903, 1.5, "f")
+    more = pb.field(4, "uuid") + pb.field(5, b"body") + pb.field(900, 5) + pb.field(901, b"abc") + pb.fixed(902, 1.5, "d") + pb.fixed(903, 1.5, "f")
     assert decode_payload(more + message(3, by_alias(1, 2.0)) + more, 4096) == decode_payload(message(3, by_alias(1, 2.0)), 4096)
 
 
@@ -387,8 +387,9 @@ def test_metric_that_a_new_birth_does_not_name_is_not_known_any_more() -> None:
 
 def test_link_that_was_down_makes_every_node_unknown() -> None:
     d = born()
-    d.restart()
-    assert sorted(d.watch(1.0)) == [0, 1, 2] and len(d.outgoing(1.0, T_MS)) == 1
+    assert not len(d.reconnected(1)) and not len(d.reconnected(1))  # the first connection is no interruption
+    assert sorted(d.reconnected(2)) == [0, 1, 2] and not len(d.watch(1.0)) and len(d.outgoing(1.0, T_MS)) == 1
+    assert read(d, DEVICE.format("DATA"), message(2, by_alias(2, 13.5))) == {}
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ DIALECTS: dict[str, Reader] = {
     "thingsboard": read_thingsboard,
 }
 SPARKPLUG = "sparkplug-b"
+ON_CHANGE = ("dsx", SPARKPLUG)  # their sources speak when something changes, and seldom else
 NAMES = (*DIALECTS, SPARKPLUG)
 
 
@@ -62,6 +63,7 @@ class Decoder:
                 self._add(i, point.topic, point.dialect, point.field)
         if self.dsx.points and sources.bms_heartbeat:
             self._routes[sources.bms_heartbeat] = Route(sources.bms_heartbeat, "dsx", dsx.read_heartbeat)
+        self._connects = 0
         self._has_memory = bool(self.dsx.points or self._host.nodes)
 
     def _add(self, i: int, topic: str, dialect: str, field: str) -> None:
@@ -111,9 +113,15 @@ class Decoder:
         """Messages that a dialect has to send, topic and payload."""
         return self._host.outgoing(now_s, timestamp_ms)
 
-    def restart(self) -> None:
-        """The link was down for a while."""
-        self._host.restart()
+    def reconnected(self, connects: int) -> NDArray[np.int64]:
+        """Points that may no longer be believed because the link was down, if `connects` has grown since the last call.
+
+        What speaks on change only may have spoken unheard meanwhile.
+        """
+        before, self._connects = self._connects, connects
+        if not self._has_memory or before in (0, connects):
+            return _NONE
+        return np.array(self.dsx.points + self._host.restart(), dtype=np.int64)
 
     @property
     def faults(self) -> dict[str, str]:

@@ -100,7 +100,6 @@ class SparkplugHost:
     def __init__(self, reorder_s: float):
         self.nodes: dict[tuple[str, str], EdgeNode] = {}
         self._reorder_s = reorder_s
-        self._gone: list[int] = []
 
     def add(self, source: Source, metric: str, i: int) -> None:
         """Point `i` is the metric of that name."""
@@ -112,24 +111,26 @@ class SparkplugHost:
         own = [f"{NAMESPACE}/{g}/{kind}/{n}" for g, n in self.nodes for kind in KINDS[:3]]
         return own + [f"{NAMESPACE}/{g}/{kind}/{n}/+" for g, n in self.nodes for kind in KINDS[3:]]
 
-    def restart(self) -> None:
-        """The link to the broker was down: who died or was born meanwhile is not known."""
+    def restart(self) -> list[int]:
+        """The link to the broker was down: who died or was born meanwhile is not known, of none of these points."""
+        gone = []
         for node in self.nodes.values():
-            self._gone += node.forget()
+            gone += node.forget()
             node.asks, node.asked_s = True, -math.inf
+        return gone
 
     def watch(self, now_s: float) -> NDArray[np.int64]:
         """Points that are no longer believed: of nodes whose gap in the sequence did not close in time."""
+        gone: list[int] = []
         for node in self.nodes.values():
             if not node.pending:
                 node.gap_s = math.nan
             elif not now_s - node.gap_s >= 0.0:
                 node.gap_s = now_s
             elif now_s - node.gap_s > self._reorder_s:
-                self._gone += node.forget()
+                gone += node.forget()
                 node.asks = True
-        gone, self._gone = np.array(self._gone, dtype=np.int64), []
-        return gone
+        return np.array(gone, dtype=np.int64)
 
     def outgoing(self, now_s: float, timestamp_ms: int) -> list[tuple[str, bytes]]:
         """Requests for rebirth that are due."""
