@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 from conftest import SITE
 from mutate import mutations
-from virtual import VirtualStack, cut, to
+from virtual import Client, VirtualStack, cut, to
 
 from coolctl.dialects import Decoder, Sources
 from coolctl.dialects.dsx import ENG_UNITS, decode_metadata, metadata_topic, parse_topic
 from coolctl.dialects.dsx_out import DsxWriter
+from coolctl.edge.mqtt import MqttSettings
 from coolctl.points import Point, PointTable, Quality, SampleStore, each
 from coolctl.proof import PASSED
 from coolctl.site import Site, load_site
@@ -463,6 +464,7 @@ def test_stack_controls_over_the_event_bus_and_silence_gives_the_plant_back(stac
 
 def test_metadata_with_another_unit_takes_one_point_away_and_names_it(stack: VirtualStack) -> None:
     stack.run(60)
+    page = Client(MqttSettings("", 0, "coolctl-page-x"), [stack.site.topic("decision")])
     topic = metadata_topic("BMS/v1/PUB/Value/GenericObject/GenericPoint/hall1mw/oadb")
     stack.bus.publish("bms", topic, b'{"engUnit":"F"}')
     stack.run(2)
@@ -470,6 +472,8 @@ def test_metadata_with_another_unit_takes_one_point_away_and_names_it(stack: Vir
     i = stack.site.table.index["oadb"]
     assert "engUnit 'F'" in link.decoder.faults["oadb"] and math.isnan(link.store.snapshot(stack.bus.now_s).value[i])
     assert link.decoder.rejects["metadata_unit"] >= 1
+    said = [event["text"] for m in page.inbox for event in json.loads(m.payload)["events"]]
+    assert said.count("oadb: metadata gives engUnit 'F', the site file unit 'degC': not believed") == 1
 
 
 def test_bms_whose_heart_stops_loses_the_controller_and_gets_it_back(stack: VirtualStack) -> None:

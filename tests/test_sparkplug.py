@@ -5,11 +5,18 @@ from __future__ import annotations
 import json
 import math
 import random
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from mutate import mutations
+from virtual import Bus, Client
 
+import coolctl.daemon_link
+import coolctl.gateway_main
+from coolctl import lease
+from coolctl.daemon_link import Link
 from coolctl.dialects import Decoder
 from coolctl.dialects import protobuf as pb
 from coolctl.dialects.sparkplug import parse_source, state_message
@@ -31,7 +38,10 @@ from coolctl.dialects.sparkplug_payload import (
     decode_payload,
     encode_payload,
 )  # fmt: skip
+from coolctl.edge.mqtt import MqttSettings
+from coolctl.gateway_main import GatewayService
 from coolctl.points import Point, PointTable, Quality, SampleStore, each
+from coolctl.site import Site, load_site
 from coolctl.strict_json import Rejected
 
 T_MS = 1_700_000_000_000
@@ -237,7 +247,14 @@ def test_payload_that_is_none_is_refused(raw: bytes, reason: str) -> None:
 
 
 def test_fields_that_are_not_known_are_passed_over() -> None:
-    more = pb.field(4, "uuid") + pb.field(5, b"body") + pb.field(900, 5) + pb.field(901, b"abc") + pb.fixed(902, 1.5, "d") + pb.fixed(903, 1.5, "f")
+    more = (
+        pb.field(4, "uuid")
+        + pb.field(5, b"body")
+        + pb.field(900, 5)
+        + pb.field(901, b"abc")
+        + pb.fixed(902, 1.5, "d")
+        + pb.fixed(903, 1.5, "f")
+    )
     assert decode_payload(more + message(3, by_alias(1, 2.0)) + more, 4096) == decode_payload(message(3, by_alias(1, 2.0)), 4096)
 
 
@@ -461,3 +478,90 @@ def test_host_survives_any_mutation_in_any_order() -> None:
         d.watch(k / 10.0)
         d.outgoing(k / 10.0, T_MS)
     assert good > 1_000 and bad > 100 and set(d.rejects) >= {"protobuf", "wire_type", "encoding", "seq_old", "no_birth"}
+
+
+# -- in the processes
+
+
+@pytest.fixture
+def sparkplug_site(edited_site: Callable[..., Path]) -> Site:
+    """The default site with `hand` and `bms_remote` from an edge node, and as a host with a state."""
+    rows = [
+        (f'role = "{role}"\nmachine = "plant"\nunit = "bool"\n', f'field = "BMS/{role}"\n') for role in ("hand", "bms_remote")
+    ]
+    more = f'dialect = "sparkplug-b"\ntopic = "{NODE.format("DATA")}"\nage_max_s = 600\n'
+    tables = '\n[sparkplug]\nhost = "cool"\n\n[telemetry]'
+    return load_site(edited_site(("\n[telemetry]", tables), *((row, row + more + field) for row, field in rows)))
+
+
+@pytest.fixture
+def bus(monkeypatch: pytest.MonkeyPatch) -> Bus:
+    made = Client.bus = Bus()
+    for module in (coolctl.daemon_link, coolctl.gateway_main):
+        monkeypatch.setattr(module, "MqttClient", Client)
+    return made
+
+
+def edge(bus: Bus) -> Client:
+    """Hears what an edge node hears."""
+    return Client(MqttSettings("", 0, "coolctl-edge-x"), [NODE.format("CMD")])
+
+
+def bms_birth(seq: int = 0) -> bytes:
+    states = [Metric(f"BMS/{role}", k, None, BOOLEAN, slot=14, value=False) for k, role in enumerate(("hand", "bms_remote"))]
+    return message(seq, bd_seq(0), *states)
+
+
+def test_gateway_asks_for_the_birth_and_takes_an_unknown_hand_for_a_hand(sparkplug_site: Site, bus: Bus, tmp_path: Path) -> None:
+    gateway, node = GatewayService(sparkplug_site, "", tmp_path), edge(bus)
+
+    def tick(k: int) -> None:
+        bus.publish("plant", sparkplug_site.topic("clock"), lease.encode_clock(k, float(k)))
+        bus.deliver()
+        gateway.work()
+        bus.deliver()
+
+    tick(1)
+    assert gateway.core.hand and len(node.inbox) == 1
+    bus.publish("edge", NODE.format("BIRTH"), bms_birth())
+    tick(2)
+    assert not gateway.core.hand and len(node.inbox) == 1
+    bus.publish("edge", NODE.format("DATA"), message(1, Metric("", 0, slot=14, value=True)))
+    tick(3)
+    assert gateway.core.hand
+    bus.publish("edge", NODE.format("DATA"), message(2, Metric("", 0, slot=14, value=False)))
+    tick(4)
+    assert not gateway.core.hand
+    bus.publish("edge", NODE.format("DEATH"), message(None, bd_seq(0)))
+    tick(5)
+    assert gateway.core.hand
+    bus.publish("edge", NODE.format("BIRTH"), bms_birth())
+    bus.publish("edge", NODE.format("DATA"), message(2, Metric("", 0, slot=14, value=False)))  # one was lost
+    tick(6)
+    assert not gateway.core.hand
+    tick(9)
+    assert gateway.core.hand and len(node.inbox) == 1
+    tick(20)
+    assert len(node.inbox) == 2
+
+
+def test_daemon_asks_for_the_birth_and_has_a_state_whose_will_and_birth_agree(sparkplug_site: Site, bus: Bus) -> None:
+    node, link = edge(bus), Link(sparkplug_site, "")
+    link.collect(0.0, False)
+    bus.deliver()
+    assert [m.topic for m in node.inbox] == [NODE.format("CMD")]
+    bus.publish("edge", NODE.format("BIRTH"), bms_birth())
+    link.wait(0.0, lambda: True)
+    snap, _, _ = link.collect(1.0, False)
+    assert snap.value[sparkplug_site.table.index["hand"]] == 0.0
+    link.client.connects = 1
+    link.collect(2.0, False)
+    link.client.connects = 2
+    snap, _, _ = link.collect(3.0, False)
+    assert math.isnan(snap.value[sparkplug_site.table.index["hand"]])
+    bus.deliver()
+    assert len(node.inbox) == 2
+    state = link._host_state("cool")
+    assert state is not None and link._host_state("") is None
+    will, born = json.loads(state(False)[1]), json.loads(state(True)[1])
+    assert (will["online"], born["online"]) == (False, True) and will["timestamp"] == born["timestamp"] > T_MS
