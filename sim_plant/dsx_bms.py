@@ -60,6 +60,11 @@ class EventBusBms:
             self._beat_s = now_s
             yield self._dsx.bms_heartbeat, encode_value(float(timestamp_ms), timestamp_ms), False
 
+    def say_anew(self) -> None:
+        """The broker is another, or has lost what it kept."""
+        self._said.clear()
+        self._beat_s = self._described_s = -math.inf
+
     def descriptions(self) -> Iterator[PACKET]:
         """The Metadata messages of all points, requests and heartbeats."""
         for p in (*self._points, *self._requests.values()):

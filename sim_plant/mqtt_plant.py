@@ -47,7 +47,7 @@ class PlantServer:
         self._bms_topic = site.file.gateway.bms_topic.replace("{site}", site.name)
         self._done_topic, self._clock_topic = site.topic("done"), site.topic("clock")
         mqtt = settings_for(site, settings.broker, "plant")
-        self._event_bus = EventBusBms(site)
+        self._event_bus, self._connects = EventBusBms(site), 0
         self.client = MqttClient(mqtt, [self._bms_topic, self._done_topic, *self._event_bus.topics])
         self.receiver: LeaseReceiver | EventBusBms = self._event_bus if self._event_bus.topics else LeaseReceiver()
         self.readings: dict[str, float] | None = plant.reset(seed)
@@ -135,10 +135,17 @@ class PlantServer:
                 for name, value in present.items():
                     point = points.points[points.index[name]]
                     self.client.publish(topic, encode_single(point, value, stamp))
-        for topic, payload, retain in self._event_bus.say(self.readings, self.plant.t_s, stamp):
-            self.client.publish(topic, payload, retain=retain)
+        if self.client.ready:
+            self._say_on_event_bus(self.readings, stamp)
         if self.site.file.site.simulated:
             self.client.publish(self._clock_topic, lease.encode_clock(self.k, self.plant.t_s))
+
+    def _say_on_event_bus(self, readings: dict[str, float], stamp: int) -> None:
+        if self.client.connects != self._connects:
+            self._connects = self.client.connects
+            self._event_bus.say_anew()
+        for topic, payload, retain in self._event_bus.say(readings, self.plant.t_s, stamp):
+            self.client.publish(topic, payload, retain=retain)
 
     def _wait_for_done(self) -> None:
         if not self.site.file.site.simulated:

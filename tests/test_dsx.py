@@ -398,6 +398,20 @@ def test_simulated_bms_describes_what_the_decoder_and_the_writer_accept(bus_site
     assert not w.faults and not d.faults and not d.rejects and len(d.dsx.metadata) == sum(not p.writable for p in table.points)
 
 
+def test_simulated_bms_says_what_changed_and_everything_again_in_time(bus_site: Site) -> None:
+    bms = EventBusBms(bus_site)
+    readings = {"chwst": 12.0, "oadb": 30.0}
+
+    def said(t_s: float) -> set[str]:
+        return {topic.rsplit("/", 1)[-1] for topic, _, kept in bms.say(readings, t_s, T_MS) if not kept}
+
+    assert said(0.0) == {"chwst", "oadb", "bms"} and said(1.0) == set()
+    readings["oadb"] = 30.5
+    assert said(9.0) == {"oadb"} and said(10.0) == {"bms"} and said(100.0) == {"chwst", "bms"} and said(109.0) == {"oadb"}
+    bms.say_anew()
+    assert said(109.5) == {"chwst", "oadb", "bms"}
+
+
 def test_simulated_bms_follows_only_while_it_hears_a_heart_beat(bus_site: Site) -> None:
     bms = EventBusBms(bus_site)
     sp = next(t for t in bms.topics if t.endswith("/chwst_sp"))
