@@ -44,8 +44,8 @@ faults: setup
 	@$(RUN) $(VENV)/bin/python -m tools.faults $(ARGS)
 
 # Every line and branch of the safety code, by the tests that are about it.
-SAFETY := coolctl/gateway.py,coolctl/lease.py,coolctl/proof.py,coolctl/strict_json.py,coolctl/dialects.py,coolctl/onnx_graph.py,coolctl/control/mode.py,coolctl/control/shield.py
-SAFETY_TESTS := $(addprefix tests/test_,wire.py gateway.py control.py admission.py transitions.py safety_edges.py)
+SAFETY := coolctl/gateway.py,coolctl/lease.py,coolctl/proof.py,coolctl/strict_json.py,coolctl/dialects/*.py,coolctl/onnx_graph.py,coolctl/control/mode.py,coolctl/control/shield.py
+SAFETY_TESTS := $(addprefix tests/test_,wire.py gateway.py control.py admission.py transitions.py safety_edges.py dialects.py sparkplug.py dsx.py)
 coverage: setup
 	@$(RUN) $(VENV)/bin/python -m coverage run --branch --include='$(SAFETY)' -m pytest -p no:xdist $(SAFETY_TESTS)
 	@$(VENV)/bin/python -m coverage report -m --fail-under=100

@@ -8,7 +8,7 @@ from coolctl.cli_args import emit_json, output
 from coolctl.errors import EXIT_OK
 from coolctl.site import load_site
 
-COLUMNS = ("id", "role", "machine", "unit", "low", "high", "age_max_s", "topic", "dialect", "writable")
+COLUMNS = ("id", "role", "machine", "unit", "low", "high", "age_max_s", "topic", "dialect", "field", "writable")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,8 +24,9 @@ def main(args: argparse.Namespace) -> int:
         row["low"], row["high"] = round(p.encode(p.low), 4), round(p.encode(p.high), 4)
         rows.append(row)
     if emit_json(rows, args.json):
-        print(f"{'id':<30}{'role':<22}{'unit':<8}{'range':<26}{'age ≤ s':<9}{'dialect':<9}topic")
+        print(f"{'id':<30}{'role':<22}{'unit':<8}{'range':<26}{'age ≤ s':<9}{'dialect':<12}topic, field")
         for r in rows:
             span = f"{r['low']:g} … {r['high']:g}"
-            print(f"{r['id']:<30}{r['role']:<22}{r['unit']:<8}{span:<26}{r['age_max_s']:<9g}{r['dialect']:<9}{r['topic']}")
+            where = r["topic"] if r["field"] == r["id"] else f"{r['topic']}  {r['field']}"
+            print(f"{r['id']:<30}{r['role']:<22}{r['unit']:<8}{span:<26}{r['age_max_s']:<9g}{r['dialect']:<12}{where}")
     return EXIT_OK

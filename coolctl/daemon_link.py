@@ -15,7 +15,8 @@ from coolctl.control.health import JUMPS, REASONS
 from coolctl.control.tick import GatewayView
 from coolctl.daemon_state import Command, decode_command
 from coolctl.decision_json import encode_decision
-from coolctl.dialects import Decoder
+from coolctl.dialects import decoder_for
+from coolctl.dialects.sparkplug import state_message
 from coolctl.edge.mqtt import Message, MqttClient, settings_for
 from coolctl.points import Batch, Sample, SampleStore, Snapshot
 from coolctl.site import Site
@@ -24,6 +25,7 @@ from coolctl.strict_json import Rejected
 CLAIM_EVERY_S = 0.5
 CONFIRM_S, CONFIRM_GRACE_S = 3.0, 5.0
 CONFIRM_TOLERANCE = 1e-3
+EVENTS_MAX = 20  # of one kind in one tick
 KINDS = ("gw_tick", "ack", "cmd", "clock", "sp", "claim", "decision", "shadow", "proposal", "status")
 
 
@@ -32,16 +34,18 @@ class Link:
 
     def __init__(self, site: Site, broker: str):
         self.site = site
-        m = site.file.mqtt
         self.store = SampleStore(site.table)
-        self.decoder = Decoder(site.table, m.payload_max_bytes, m.batch_max_bytes)
+        self.decoder = decoder_for(site)
         self.topics = {kind: site.topic(kind) for kind in KINDS}
         settings = settings_for(site, broker, "daemon")
         listen = [*self.decoder.topics, self.topics["gw_tick"], self.topics["ack"], self.topics["cmd"]]
         if site.file.site.simulated:
             listen.append(self.topics["clock"])
         status = self.topics["status"]
-        self.client = MqttClient(settings, listen, (status, b'{"online":false}', b'{"online":true}'))
+        will = (status, b'{"online":false}', b'{"online":true}')
+        self.client = MqttClient(settings, listen, will, self.decoder.retained, self._host_state(site.file.sparkplug.host))
+        self._described = frozenset(self.decoder.retained)
+        self._misdescribed: dict[str, str] = {}
         self.instance = f"{socket.gethostname()[:40]}-{os.getpid()}"
         self.nonce = secrets.token_hex(4)
         self.rejects: dict[str, int] = {}
@@ -80,7 +84,7 @@ class Link:
                 return None
 
     def _take(self, m: Message) -> None:
-        if m.retained:
+        if m.retained and m.topic not in self._described:
             self._count("retained")
             return
         try:
@@ -124,8 +128,10 @@ class Link:
         """What this tick works with: the snapshot, the view of the gateway, an operator's command."""
         self._gateway_s = now_s if self._gateway_s != self._gateway_s else self._gateway_s
         self._ack_s = now_s if self._ack_s != self._ack_s else self._ack_s
+        self.store.forget(self.decoder.reconnected(self.client.connects))
         self.store.put(self._pending, now_s)
         self._pending = []
+        self._watch_sources(now_s)
         fresh = now_s - self._ack_s <= CONFIRM_S
         starting = now_s - self._publishing_s <= CONFIRM_GRACE_S and self._was_publishing
         hand = self.gateway is not None and self.gateway.hand
@@ -133,6 +139,30 @@ class Link:
         view = GatewayView(now_s - self._gateway_s, fresh or starting, hand, overrun, held)
         command, self._command = self._command, None
         return self.store.snapshot(now_s), view, command
+
+    def _watch_sources(self, now_s: float) -> None:
+        """What the sources of telemetry say of themselves: silence, gaps, descriptions that contradict the site file."""
+        self.store.forget(self.decoder.watch(now_s))
+        for topic, payload in self.decoder.outgoing(now_s, round(1e3 * time.time())):
+            self.client.publish(topic, payload)
+        faults = self.decoder.faults
+        if faults != self._misdescribed:
+            new = [f"{name}: {text}: not believed" for name, text in faults.items() if self._misdescribed.get(name) != text]
+            self._events += [{"t_s": now_s, "text": text} for text in new[:EVENTS_MAX]]
+            self._misdescribed = faults
+
+    def _host_state(self, host: str) -> Callable[[bool], tuple[str, bytes]] | None:
+        """Birth and will of a Sparkplug host: both bear the time at which the connection was begun."""
+        if not host:
+            return None
+        stamps = [0]
+
+        def state(online: bool) -> tuple[str, bytes]:
+            if not online:
+                stamps[0] = round(1e3 * time.time())
+            return state_message(host, online, stamps[0])
+
+        return state
 
     def restart_clock(self) -> None:
         """A simulated plant has started anew: nothing seen before counts as fresh or as old."""
@@ -160,7 +190,7 @@ class Link:
             kind = "shadow" if decision.mode == "shadow" else "proposal"
             self.client.publish(self.topics[kind], encode_decision(decision, [], self._lease_state()))
         if decision.mode != self._last_mode:
-            self._events = [{"t_s": decision.now_s, "text": f"{decision.mode}: {decision.mode_reason}"}]
+            self._events.append({"t_s": decision.now_s, "text": f"{decision.mode}: {decision.mode_reason}"})
             self._last_mode = decision.mode
         self._events += [{"t_s": decision.now_s, "text": text} for text in said]
         suspect = decision.suspect

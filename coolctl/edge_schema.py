@@ -47,6 +47,8 @@ class GatewayTable(Table):
     """The BMS takes over this long after the gateway has fallen silent."""
     proof_test: bool = True
     """Before the first lease counts, silence must have given the plant its own control (needs the point `bms_remote`)."""
+    dialect: str = "json"
+    """How leased values are said to the BMS: `json` (a lease, on `bms_topic`) or `dsx` (see [dsx])."""
     bms_topic: str = "coolctl/v1/{site}/bms"
     """Where leased values go; `{site}` is replaced."""
     sat_sp_min_c: Celsius = 15.0
@@ -74,6 +76,30 @@ class TelemetryTable(Table):
     """Older than this is stale."""
 
 
+class DsxTable(Table):
+    """The BMS Event Bus: names agreed with the BMS, for points and setpoints of the dialect `dsx`."""
+
+    integration: str = "coolctl"
+    """This controller's identifier; it stands in the topics of the setpoints and in the BMS's metadata of them."""
+    bms_heartbeat: str = ""
+    """Topic of the BMS's heartbeat: `BMS/v1/PUB/Value/System/HeartbeatTimestampBms/…`."""
+    heartbeat: str = ""
+    """Topic of ours, as the BMS's metadata has it: `BMS/v1/{integration}/Value/System/HeartbeatTimestampIntegration/…`."""
+    bms_silent_max_s: Annotated[float, Field(ge=10, le=120)] = 30.0
+    """Without a heartbeat of the BMS for this long none of its values is believed."""
+    revert_s: Annotated[float, Field(ge=10, le=35)] = 30.0
+    """The BMS takes its own setpoints this long after our heartbeat has stopped: ask its integrator."""
+
+
+class SparkplugTable(Table):
+    """Sparkplug B: this controller as a host application."""
+
+    host: str = ""
+    """Identifier under which `spBv1.0/STATE/…` is kept; empty: no state is published."""
+    reorder_s: Annotated[float, Field(ge=0.1, le=30)] = 2.0
+    """A missing sequence number may come this much later, then a rebirth is asked for."""
+
+
 class PointTableRow(Table):
     role: str
     """What it is: see `coolctl points`."""
@@ -84,12 +110,13 @@ class PointTableRow(Table):
     id: str | None = None
     """Default: machine and role."""
     topic: str | None = None
-    """Default: that of [telemetry]."""
+    """Default: that of [telemetry]; `{site}`, `{point}` and `{machine}` are replaced."""
     dialect: str | None = None
-    """`json` or `scalar`."""
+    """`json`, `scalar`, `dsx`, `sparkplug-b`, `neuron`, `telegraf` or `thingsboard`: see docs/MQTT.md."""
     field: str | None = None
-    """Key of a JSON batch, default the id."""
+    """Which value of a message, default the id; `{point}` and `{machine}` are replaced. Its form is the dialect's."""
     age_max_s: Positive | None = None
+    """Default: that of [telemetry]; of a `dsx` point at least 110, because it is repeated every 100 s."""
     low: float | None = None
     """Plausible range, in internal units; outside is refused."""
     high: float | None = None

@@ -10,16 +10,18 @@ import time
 from pathlib import Path
 
 from coolctl import lease
-from coolctl.dialects import Decoder
+from coolctl.dialects import ON_CHANGE, decoder_for
+from coolctl.dialects.dsx_out import DsxWriter
 from coolctl.edge.mqtt import Message, MqttClient, settings_for
 from coolctl.edge.sdnotify import notify
 from coolctl.gateway import TICK_S, EpochFile, GatewayCore, Out
 from coolctl.paths import state_folder
-from coolctl.points import PointTable, Quality, each
+from coolctl.points import Point, PointTable, Quality, each
 from coolctl.proof import FAILED, ProofTest, Seen
 from coolctl.site import Site, load_site
 from coolctl.strict_json import Rejected
 
+FAULTS_SAID = 20
 WATCHED = ("hand", "bms_remote", "crah_fan_speed", "chillers_on")
 
 
@@ -45,18 +47,29 @@ class GatewayService:
         self.site = site
         watched = [p for p in site.table.points if p.role in WATCHED]
         remote = any(p.role == "bms_remote" for p in watched)
-        proof = ProofTest(site.file.gateway.bms_ttl_s) if remote and site.file.gateway.proof_test else None
+        f = site.file
+        self._dsx = self._dsx_writer(site) if f.gateway.dialect == "dsx" else None
+        silence_s = f.gateway.bms_ttl_s if self._dsx is None else max(f.gateway.bms_ttl_s, f.dsx.revert_s)
+        proof = ProofTest(silence_s) if remote and f.gateway.proof_test else None
         self.core = GatewayCore(site, EpochFile(state), proof=proof)
-        self._bms = Decoder(PointTable(watched), site.file.mqtt.payload_max_bytes, site.file.mqtt.batch_max_bytes)
+        self._bms = decoder_for(site, PointTable(watched))
         self._proof_state = ""
         self._units: dict[str, float] = {}  # a plant may say each on a topic of its own
+        self._remote = math.nan
+        self._holds = any(p.dialect in ON_CHANGE for p in watched if p.role == "bms_remote")
+        for p in watched:
+            self._unknown(p)
         self._topics = {kind: site.topic(kind) for kind in ("sp", "claim", "clock", "gw_tick", "ack", "done", "bms")}
         self._topics["bms"] = site.file.gateway.bms_topic.replace("{site}", site.name)
         settings = settings_for(site, broker, "gateway")
         listen = [self._topics["sp"], self._topics["claim"], *self._bms.topics]
         if site.file.site.simulated:
             listen.append(self._topics["clock"])
-        self.client = MqttClient(settings, listen)
+        retained = [*self._bms.retained, *(self._dsx.topics if self._dsx else ())]
+        listen += self._dsx.topics if self._dsx else []
+        self.client = MqttClient(settings, listen, retained=retained)
+        self._described, self._dsx_topics = frozenset(retained), frozenset(self._dsx.topics if self._dsx else ())
+        self._misdescribed: dict[str, str] = {}
         self._stopping = False
         self._step = -1
 
@@ -75,7 +88,7 @@ class GatewayService:
             if now_s >= next_s:
                 next_s += TICK_S * max(1, int((now_s - next_s) / TICK_S) + 1)
                 if not self.site.file.site.simulated:  # else the plant's clock drives
-                    self._send(self.core.tick(now_s))
+                    self._tick(now_s)
                 state = "the plant has itself" if not self.core.leased else f"leased to {self.core.holder}"
                 notify("WATCHDOG=1", f"STATUS={self.site.name}: {state}")
         notify("STOPPING=1")
@@ -96,24 +109,47 @@ class GatewayService:
             self._send(self.core.claim(m.payload, m.retained))
         elif m.topic == self._topics["clock"] and not m.retained:
             self._take_clock(m.payload)
-        elif not m.retained:
-            self._take_bms(m)
+        elif not m.retained or m.topic in self._described:
+            if self._dsx is not None and m.topic in self._dsx_topics:
+                self._dsx.take(m.topic, m.payload)
+            else:
+                self._take_bms(m)
 
     def _take_bms(self, m: Message) -> None:
         """What the BMS says of itself: in hand, following, and what runs."""
-        remote = math.nan
+        heard = False
         for sample in each(self._bms.decode(m.topic, m.payload)):
             point = self._bms.table.points[sample.i]
             if sample.quality != Quality.GOOD:
-                continue
-            if point.role == "hand":
+                self._unknown(point)
+            elif point.role == "hand":
                 self.core.set_hand(sample.value > 0.5)
             elif point.role == "bms_remote":
-                remote = sample.value
+                self._remote, heard = sample.value, True
             else:
                 self._units[point.id] = sample.value
-        if self.core.proof is not None and remote == remote:
-            self.core.proof.see(Seen(self.core.now_s, remote, dict(self._units)))
+        if heard:
+            self._see()
+
+    def _see(self) -> None:
+        if self.core.proof is not None:
+            self.core.proof.see(Seen(self.core.now_s, self._remote, dict(self._units)))
+
+    def _unknown(self, point: Point) -> None:
+        """Nothing is known of a point of a source that speaks on change: it may be in hand, and nothing is proven."""
+        if point.dialect in ON_CHANGE and point.role == "hand":
+            self.core.set_hand(True)
+        elif point.dialect in ON_CHANGE and point.role == "bms_remote":
+            self._remote = math.nan
+
+    def _tick(self, now_s: float) -> None:
+        for i in (*self._bms.reconnected(self.client.connects), *self._bms.watch(now_s)):
+            self._unknown(self._bms.table.points[i])
+        for topic, payload in self._bms.outgoing(now_s, round(1e3 * time.time())):
+            self.client.publish(topic, payload)
+        if self._holds and self._remote == self._remote:
+            self._see()  # what was said on change holds until the next, or until its source falls silent
+        self._send(self.core.tick(now_s))
 
     def _take_clock(self, raw: bytes) -> None:
         try:
@@ -121,7 +157,7 @@ class GatewayService:
         except Rejected:
             return
         self._step = k
-        self._send(self.core.tick(t_s))
+        self._tick(t_s)
 
     def _say_proof(self) -> None:
         """One line in the journal for each step of the proof."""
@@ -133,4 +169,27 @@ class GatewayService:
     def _send(self, messages: list[Out]) -> None:
         self._say_proof()
         for kind, payload in messages:
-            self.client.publish(self._topics[kind], payload)
+            if kind == "bms" and self._dsx is not None:
+                self._say_dsx(self._dsx, payload)
+            else:
+                self.client.publish(self._topics[kind], payload)
+
+    def _say_dsx(self, writer: DsxWriter, payload: bytes) -> None:
+        """The lease for the BMS, in the event bus's terms."""
+        wire = lease.decode_bms_lease(payload).sp
+        for topic, value in writer.lease(wire, self.core.now_s, self._timestamp_ms()):
+            self.client.publish(topic, value, 5)
+        if writer.faults != self._misdescribed:
+            self._misdescribed = dict(writer.faults)
+            for name, fault in list(writer.faults.items())[:FAULTS_SAID]:
+                print(f"event bus: {name}: {fault}: nothing is written", file=sys.stderr, flush=True)
+
+    def _timestamp_ms(self) -> int:
+        """The wall clock, or that of a simulated plant."""
+        return round(1e3 * (self.core.now_s if self.site.file.site.simulated else time.time()))
+
+    @staticmethod
+    def _dsx_writer(site: Site) -> DsxWriter:
+        points = [site.table.points[i] for k, i in enumerate(site.u_point) if i >= 0 and site.accepted[k]]
+        names = site.file.dsx
+        return DsxWriter(points, names.integration, names.heartbeat, site.file.mqtt.payload_max_bytes)

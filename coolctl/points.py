@@ -272,6 +272,10 @@ class SampleStore:
         self.value[i], self.t_seen_s[i] = value, now_s
         self.quality[i] = np.where(inside, Quality.GOOD, Quality.OUT_OF_RANGE)
 
+    def forget(self, i: NDArray[np.int64]) -> None:
+        """What was heard of the points `i` counts no longer, as if it had grown old."""
+        self.t_seen_s[i] = -np.inf
+
     def put_readings(self, readings: Mapping[str, float], now_s: float) -> None:
         """Take `{point id: value in the site file's unit}`; absent or NaN means not measured now."""
         i = np.array([self.table.index.get(point_id, -1) for point_id in readings], dtype=np.int64)

@@ -14,7 +14,7 @@ from coolctl.controller import Controller
 from coolctl.errors import CoolctlError
 from coolctl.site import Site, load_site
 
-NEED_RESTART = ("site", "plant", "telemetry", "points", "mqtt", "gateway", "metrics", "web", "recorder")
+NEED_RESTART = ("site", "plant", "telemetry", "points", "mqtt", "gateway", "dsx", "sparkplug", "metrics", "web", "recorder")
 
 
 class Reloaded(NamedTuple):

@@ -7,6 +7,7 @@ import zoneinfo
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from coolctl.dialects import wiring
 from coolctl.equipment_schema import RECORDS, Record
 from coolctl.errors import Fault, nearest
 from coolctl.points import HALL_SETPOINTS, PLANT_SETPOINTS, ROLES, Point
@@ -183,13 +184,17 @@ def _halls(d: Draft) -> Findings:
 def _wiring(d: Draft) -> Findings:
     f = d.file
     for key, topic in ((("telemetry", "topic"), f.telemetry.topic), (("gateway", "bms_topic"), f.gateway.bms_topic)):
-        if message := topic_fault(topic, ("site",) if key[0] == "gateway" else ("site", "point")):
+        if message := topic_fault(topic, ("site",) if key[0] == "gateway" else ("site", "point", "machine")):
             yield key, message
     if f.metrics.port == f.web.port != 0 and f.metrics.host == f.web.host:
         yield ("web", "port"), f"{f.web.port} is the port of [metrics] already"
     known = zoneinfo.available_timezones()  # empty on a machine without a time zone database: then nothing can be said
     if known and f.site.timezone not in known:
         yield ("site", "timezone"), f"unknown time zone {f.site.timezone!r}{nearest(f.site.timezone, known)}"
+
+
+def _dialects(d: Draft) -> Findings:
+    yield from wiring.site_faults(d.file, d.points)
 
 
 def grid_faults(tables: SiteFile | GridFile) -> Findings:
@@ -218,4 +223,4 @@ def _grid(d: Draft) -> Findings:
     yield from grid_faults(d.file)
 
 
-CHECKS = (_limits, _enforced, _records, _accepts, _rules, _measured, _halls, _wiring, _plates, _grid)
+CHECKS = (_limits, _enforced, _records, _accepts, _rules, _measured, _halls, _wiring, _dialects, _plates, _grid)

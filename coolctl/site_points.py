@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coolctl.dialects import NAMES, dsx, wiring
 from coolctl.edge_schema import PointTableRow
 from coolctl.errors import Fault, nearest
 from coolctl.points import HALL_SETPOINTS, PLANT_SETPOINTS, ROLES, Point, PointTable
@@ -17,7 +18,6 @@ from coolctl.tariff import price_points
 from coolctl.toml_lines import Lines, line_of
 from coolctl.units import UNITS
 
-DIALECTS = ("json", "scalar")
 TOPIC_MAX_BYTES = 65535
 OWN_KINDS = ("sp", "shadow", "proposal", "decision", "ack", "gw_tick", "claim", "cmd", "status", "clock", "done", "bms")
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
@@ -66,8 +66,8 @@ def _row_faults(file: SiteFile, row: PointTableRow) -> list[tuple[str, str]]:
         allowed = ", ".join(name for name, unit in UNITS.items() if unit.suffix == role.suffix)
         faults.append(("unit", f"{row.unit!r} does not measure {row.role}; allowed: {allowed}"))
     dialect = row.dialect or file.telemetry.dialect
-    if dialect not in DIALECTS:
-        faults.append(("dialect", f"unknown dialect {dialect!r}" + nearest(dialect, DIALECTS)))
+    if dialect not in NAMES:
+        faults.append(("dialect", f"unknown dialect {dialect!r}" + nearest(dialect, NAMES)))
     machines = _machines(file, row.machine)
     if not machines:
         names = ["plant", *(h.name for h in file.halls), *(f"{h.name}.rack*" for h in file.halls)]
@@ -76,8 +76,10 @@ def _row_faults(file: SiteFile, row: PointTableRow) -> list[tuple[str, str]]:
         level = "plant" if row.machine == "plant" else "rack" if ".rack" in row.machine else "hall"
         if level != role.level:
             faults.append(("machine", f"{row.role} belongs to a {role.level}, not to a {level}"))
-    if row.topic is not None and (message := topic_fault(row.topic, ("site", "point"))):
+    if row.topic is not None and (message := topic_fault(row.topic, ("site", "point", "machine"))):
         faults.append(("topic", message))
+    if row.field is not None and (message := _field_fault(row.field)):
+        faults.append(("field", message))
     if row.id is not None and (not row.id or len(machines) > 1):
         faults.append(("id", "an id names one point: it is not empty, and `rack*` gives each rack its own"))
     if role is not None:
@@ -85,7 +87,19 @@ def _row_faults(file: SiteFile, row: PointTableRow) -> list[tuple[str, str]]:
         if not low < high:
             key = "low" if row.low is not None else "high"
             faults.append((key, f"the range is empty: nothing lies in {low:g} … {high:g} (in {role.suffix}, as the role allows)"))
+    if not faults and role is not None and not role.writable:
+        found = (wiring.row_fault(point, row.field is not None) for point in _points_of(file, row))
+        faults += list(filter(None, found))[:1]
     return faults
+
+
+def _field_fault(field: str) -> str:
+    """Why `field` selects nothing, or nothing."""
+    known = ("point", "machine")
+    unknown = next((name for name in _PLACEHOLDER.findall(field) if name not in known), None)
+    if unknown is not None:
+        return f"unknown placeholder {{{unknown}}}" + nearest(unknown, known)
+    return "" if field else "a field is not empty"
 
 
 def _range(role: Any, row: PointTableRow) -> tuple[float, float]:
@@ -105,12 +119,16 @@ def _points_of(file: SiteFile, row: PointTableRow) -> list[Point]:
         default_id = row.role if machine == "plant" else f"{machine}.{row.role}"
         point_id = row.id if row.id and len(machines) == 1 else default_id
         default_topic = f"coolctl/v1/{file.site.name}/sp" if role.writable else file.telemetry.topic
-        topic = (row.topic or default_topic).replace("{site}", file.site.name).replace("{point}", point_id)
+        topic = _filled(row.topic or default_topic, point_id, machine).replace("{site}", file.site.name)
         dialect = row.dialect or file.telemetry.dialect
-        field = row.field or point_id
-        age_max_s = row.age_max_s or file.telemetry.age_max_s
+        field = _filled(row.field, point_id, machine) if row.field else point_id
+        age_max_s = row.age_max_s or max(file.telemetry.age_max_s, dsx.AGE_MAX_S if dialect == "dsx" else 0.0)
         points.append(Point(point_id, row.role, machine, row.unit, topic, dialect, field, age_max_s, low, high))
     return points
+
+
+def _filled(text: str, point_id: str, machine: str) -> str:
+    return text.replace("{point}", point_id).replace("{machine}", machine)
 
 
 def build_points(file: SiteFile, path: str, lines: Lines) -> tuple[list[Point], list[Fault]]:
@@ -154,12 +172,9 @@ def _clashes(placed: list[tuple[int, Point]], site_name: str) -> Iterator[tuple[
         holder, held = claim(row, point, "topic", point.topic)
         if held.dialect != point.dialect:
             yield row, "dialect", f"{point.topic!r} speaks {held.dialect!r} since row {holder}"
-        elif point.dialect == "scalar" and held is not point:
-            yield (
-                row,
-                "topic",
-                f"a scalar carries one value, and {point.topic!r} is read by row {holder}: use {{point}} in the topic",
-            )
+        elif point.dialect in ("scalar", "dsx") and held is not point:
+            message = f"a {point.dialect} carries one value, and {point.topic!r} is read by row {holder}"
+            yield row, "topic", f"{message}: use {{point}} in the topic"
         holder, held = claim(row, point, "field", point.topic, point.field)
         if held is not point:
             yield row, "field", f"field {point.field!r} of {point.topic!r} is already read by row {holder}"

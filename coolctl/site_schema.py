@@ -6,7 +6,17 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from coolctl.edge_schema import GatewayTable, MetricsTable, MqttTable, PointTableRow, RecorderTable, TelemetryTable, WebTable
+from coolctl.edge_schema import (
+    DsxTable,
+    GatewayTable,
+    MetricsTable,
+    MqttTable,
+    PointTableRow,
+    RecorderTable,
+    SparkplugTable,
+    TelemetryTable,
+    WebTable,
+)
 from coolctl.schema_base import Celsius, Count, Name, NonNegative, Positive, Ratio, Table
 
 
@@ -299,6 +309,8 @@ class SiteFile(Table):
     weather: WeatherTable = WeatherTable()
     mqtt: MqttTable = MqttTable()
     gateway: GatewayTable = GatewayTable()
+    dsx: DsxTable = DsxTable()
+    sparkplug: SparkplugTable = SparkplugTable()
     telemetry: TelemetryTable = TelemetryTable()
     points: Annotated[list[PointTableRow], Field(min_length=1)]
     tariff: TariffTable = TariffTable()

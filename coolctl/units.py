@@ -21,6 +21,7 @@ UNITS: dict[str, Unit] = {
     "W": Unit("w", 1.0), "kW": Unit("w", 1e3), "MW": Unit("w", 1e6), "ton": Unit("w", 3516.8528), "Btu/h": Unit("w", 0.29307107),
     "J": Unit("j", 1.0), "kWh": Unit("j", 3.6e6),
     "kg/s": Unit("kgs", 1.0), "L/s": Unit("kgs", 1.0), "m3/h": Unit("kgs", 1.0 / 3.6), "gpm": Unit("kgs", 0.0630902),
+    "L/min": Unit("kgs", 1.0 / 60.0),
     "m3/s": Unit("m3s", 1.0), "cfm": Unit("m3s", 4.719474e-4),
     "Pa": Unit("pa", 1.0), "kPa": Unit("pa", 1e3), "bar": Unit("pa", 1e5), "hPa": Unit("pa", 100.0), "psi": Unit("pa", 6894.757),
     "inWC": Unit("pa", 249.08891),

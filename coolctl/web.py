@@ -10,7 +10,7 @@ import time
 from collections import deque
 from typing import Any
 
-from coolctl.dialects import Decoder
+from coolctl.dialects import decoder_for
 from coolctl.edge.mqtt import Message, MqttClient, settings_for
 from coolctl.edge.sdnotify import notify
 from coolctl.edge.web import PageServer
@@ -76,12 +76,13 @@ class Listener:
 
     def __init__(self, site: Site, broker: str):
         self.site = site
-        m = site.file.mqtt
-        self.decoder = Decoder(site.table, m.payload_max_bytes, m.batch_max_bytes)
+        self.decoder = decoder_for(site)
         self.store = SampleStore(site.table)
         settings = settings_for(site, broker, "web")
         self._decision_topic = site.topic("decision")
-        self.client = MqttClient(settings, [*self.decoder.topics, self._decision_topic])
+        topics = [*self.decoder.topics, self._decision_topic]
+        self.client = MqttClient(settings, topics, retained=self.decoder.retained)
+        self._described = frozenset(self.decoder.retained)
         self.decision: dict[str, Any] = {}
         self.decision_s = self.telemetry_s = -math.inf
         self.history: deque[tuple[float, float | None, float | None]] = deque(maxlen=int(HISTORY_S / HISTORY_STEP_S))
@@ -104,7 +105,7 @@ class Listener:
         self.client.close()
 
     def _take(self, m: Message) -> None:
-        if m.retained:
+        if m.retained and m.topic not in self._described:
             return
         if m.topic != self._decision_topic:
             samples = self.decoder.decode(m.topic, m.payload)
@@ -128,6 +129,8 @@ class Listener:
     def state(self) -> dict[str, Any]:
         """Everything that changes, in wire units; unknown values are left out."""
         now_s = time.monotonic()
+        self.store.forget(self.decoder.reconnected(self.client.connects))
+        self.store.forget(self.decoder.watch(now_s))
         snap = self.store.snapshot(now_s)
         points = self.site.table.points
         values = {p.id: round(p.encode(float(v)), 3) for p, v in zip(points, snap.value, strict=True) if v == v}

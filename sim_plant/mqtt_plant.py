@@ -14,9 +14,11 @@ from typing import NamedTuple
 from coolctl import lease
 from coolctl.dialects import encode_batch, encode_single
 from coolctl.edge.mqtt import Message, MqttClient, settings_for
+from coolctl.errors import ConfigError, Fault
 from coolctl.site import Site
 from coolctl.strict_json import Rejected
 from sim_plant.bms import LeaseReceiver
+from sim_plant.dsx_bms import EventBusBms
 from sim_plant.plant import SimPlant
 
 PATIENCE_S = 1.0
@@ -24,6 +26,7 @@ PATIENCE_AFTER_MISS_S = 0.25
 EPOCH_MS = 1_735_689_600_000  # plant time zero on the wire: 2025-01-01T00:00Z, plus the start hour
 BATCH_POINTS = 2000
 STEP_S = 1.0
+SPOKEN = ("json", "scalar", "dsx")
 
 
 class RunSettings(NamedTuple):
@@ -44,8 +47,9 @@ class PlantServer:
         self._bms_topic = site.file.gateway.bms_topic.replace("{site}", site.name)
         self._done_topic, self._clock_topic = site.topic("done"), site.topic("clock")
         mqtt = settings_for(site, settings.broker, "plant")
-        self.client = MqttClient(mqtt, [self._bms_topic, self._done_topic])
-        self.receiver = LeaseReceiver()
+        self._event_bus, self._connects = EventBusBms(site), 0
+        self.client = MqttClient(mqtt, [self._bms_topic, self._done_topic, *self._event_bus.topics])
+        self.receiver: LeaseReceiver | EventBusBms = self._event_bus if self._event_bus.topics else LeaseReceiver()
         self.readings: dict[str, float] | None = plant.reset(seed)
         self.k = 0
         self.late_steps = self.missed = self.leased_steps = 0
@@ -61,7 +65,10 @@ class PlantServer:
         """Topic, dialect and point ids of the telemetry."""
         groups: dict[tuple[str, str], list[str]] = {}
         for p in self.site.table.points:
-            if not p.writable:
+            if not p.writable and p.dialect not in SPOKEN:
+                said = f"the simulated plant speaks {', '.join(SPOKEN)}"
+                raise ConfigError([Fault(str(self.site.name), None, p.id, f"dialect {p.dialect!r}: {said}")])
+            if not p.writable and p.dialect != "dsx":
                 groups.setdefault((p.topic, p.dialect), []).append(p.id)
         return [(topic, dialect, ids) for (topic, dialect), ids in groups.items()]
 
@@ -128,8 +135,17 @@ class PlantServer:
                 for name, value in present.items():
                     point = points.points[points.index[name]]
                     self.client.publish(topic, encode_single(point, value, stamp))
+        if self.client.ready:
+            self._say_on_event_bus(self.readings, stamp)
         if self.site.file.site.simulated:
             self.client.publish(self._clock_topic, lease.encode_clock(self.k, self.plant.t_s))
+
+    def _say_on_event_bus(self, readings: dict[str, float], stamp: int) -> None:
+        if self.client.connects != self._connects:
+            self._connects = self.client.connects
+            self._event_bus.say_anew()
+        for topic, payload, retain in self._event_bus.say(readings, self.plant.t_s, stamp):
+            self.client.publish(topic, payload, retain=retain)
 
     def _wait_for_done(self) -> None:
         if not self.site.file.site.simulated:
@@ -150,7 +166,9 @@ class PlantServer:
 
     def _take(self, m: Message) -> None:
         try:
-            if m.topic == self._bms_topic:
+            if m.topic in self._event_bus.topics:
+                self._event_bus.take(m.topic, m.payload, m.retained, self.plant.t_s)
+            elif m.topic == self._bms_topic and isinstance(self.receiver, LeaseReceiver):
                 message = lease.decode_bms_lease(m.payload)
                 self.receiver.offer(message._asdict(), m.retained, self.plant.t_s)
             elif m.topic == self._done_topic and not m.retained:

@@ -19,6 +19,7 @@ POINTS = ("tests/test_points.py", "tests/test_wire.py")
 NUM = ("tests/test_num.py", "tests/test_psychro.py")
 INVARIANTS = ("tests/test_invariants.py",)
 HOLDS = ("tests/test_holds.py",)
+DIALECTS = ("tests/test_dialects.py", "tests/test_sparkplug.py", "tests/test_dsx.py")
 MODEL = ("tests/test_admission.py", "tests/test_policy.py")
 
 
@@ -38,7 +39,8 @@ G, L, M, S, H = (
     "coolctl/control/shield.py",
     "coolctl/control/health.py",
 )
-P, J, D, N = "coolctl/proof.py", "coolctl/strict_json.py", "coolctl/dialects.py", "coolctl/num.py"
+P, J, D, N = "coolctl/proof.py", "coolctl/strict_json.py", "coolctl/dialects/native.py", "coolctl/num.py"
+DSX, B = "coolctl/dialects/dsx.py", "coolctl/dialects/sparkplug.py"
 
 BUGS = (
     # gateway
@@ -73,7 +75,20 @@ BUGS = (
     Bug(J, 'raw.count(b":") == len(found) + len(values)', "True", WIRE),
     Bug(D, "if type(quality) is not int:", "if False:", (*WIRE, "tests/test_points.py")),
     Bug(D, "np.abs(wire).max() <= INTEGER_MAX", "True", WIRE),
-    Bug(D, "if i is None or before != names:", "if i is None:", (*WIRE, "tests/test_faults.py")),
+    Bug("coolctl/dialects/route.py", "if i is None or before != names:", "if i is None:", (*WIRE, "tests/test_faults.py")),
+    # dialects
+    Bug(DSX, "if not source.alive:", "if False:", DIALECTS),
+    Bug(DSX, "moves = stamp != self._beat", "moves = True", DIALECTS),
+    Bug(DSX, 'if value is None or o["quality"] != 1:', "if value is None:", DIALECTS),
+    Bug(DSX, "if UNITS[known] != UNITS[point.unit] and", "if False and", DIALECTS),
+    Bug("coolctl/dialects/dsx_out.py", 'if self.faults.keys() & {*wire, "heartbeat"}:', "if False:", DIALECTS),
+    Bug("coolctl/dialects/dsx_out.py", "if metadata.integration != self._integration:", "if False:", DIALECTS),
+    Bug("sim_plant/dsx_bms.py", "self.values, self._heard_s = {}, -math.inf", "pass", DIALECTS),
+    Bug(B, "if not node.born:", "if False:", DIALECTS),
+    Bug(B, "if not node.born or payload.bd_seq() != node.bd_seq:", "if not node.born:", DIALECTS),
+    Bug(B, "if m.null or m.quality != GOOD:", "if m.null:", DIALECTS),
+    Bug(B, "elif now_s - node.gap_s > self._reorder_s:", "elif False:", DIALECTS),
+    Bug("coolctl/dialects/route.py", "return self.series.setdefault(i, series) == series", "return True", DIALECTS),
     # modes
     Bug(M, "SOFT_TICKS = 3", "SOFT_TICKS = 30", MODE),
     Bug(M, "if self.clean_s >= self.clean_needed_s:", "if self.clean_s >= 0.0:", MODE),

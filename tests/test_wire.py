@@ -13,7 +13,7 @@ from coolctl.dialects import Decoder, encode_batch
 from coolctl.gateway import EpochFile, GatewayCore
 from coolctl.points import Point, PointTable, each
 from coolctl.site import Site
-from coolctl.strict_json import Rejected, parse, parse_batch
+from coolctl.strict_json import Rejected, parse, parse_batch, parse_flat
 
 
 def decoder(site: Site) -> Decoder:
@@ -175,6 +175,19 @@ def test_decoder_survives_any_mutation_with_finite_samples_only(site: Site) -> N
         for sample in each(d.decode(TOPIC, raw)):
             assert sample.value - sample.value == 0.0 and 0 <= sample.i < len(site.table)
     assert sum(d.rejects.values()) > 30_000  # the mutations do bite
+
+
+@pytest.mark.parametrize("text", [b"1e999", b"-1e999", b'{"a":[1e400]}', b"NaN", b"Infinity"])
+def test_strict_reader_refuses_what_is_not_finite(text: bytes) -> None:
+    with pytest.raises(Rejected, match="not_finite"):
+        parse(text, 64)
+
+
+def test_fast_reader_of_one_value_says_what_the_strict_one_says() -> None:
+    seed = b'{"value":-12.5,"timestamp":1700000000000,"quality":1}'
+    odd = (b"[]", b"1", b'{"a":{}}', b'{"a":1,"a":2}', b'{"a":":"}', b'{"a":1' + b"0" * 41 + b"}", b'{"a":"' + b"x" * 300 + b'"}')
+    for raw in (seed, *odd, *mutations(seed, 30_000, random.Random(13))):
+        assert read(parse_flat, raw) == read(parse, raw), raw
 
 
 # -- leases and the gateway

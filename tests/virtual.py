@@ -47,13 +47,14 @@ class Bus:
         self.rules: list[Rule] = []
         self.changed = 0
         self.log: list[tuple[float, str, str, bytes]] = []
+        self.kept: dict[str, bytes] = {}
         self._queue: list[tuple[float, int, Client, Message]] = []
         self._order = itertools.count()
 
     def publish(self, sender: str, topic: str, payload: bytes, retained: bool = False) -> None:
         """Hand a message to everyone who listens, as the rules have it."""
         for client in self.clients:
-            if topic not in client.topics or not client.linked:
+            if not client.hears(topic) or not client.linked:
                 continue
             copies: list[Copy] = [(0.0, payload)]
             for rule in self.rules:
@@ -65,6 +66,12 @@ class Bus:
             for delay_s, text in copies:
                 message = Message(topic, text, retained, time.monotonic())
                 heapq.heappush(self._queue, (self.now_s + delay_s, next(self._order), client, message))
+
+    def keep(self, topic: str, payload: bytes) -> None:
+        """What a broker retains for those who come later."""
+        self.kept[topic] = payload
+        if not payload:
+            del self.kept[topic]
 
     def deliver(self) -> bool:
         """Everything that is due into the inboxes; whether there was anything."""
@@ -81,7 +88,9 @@ class Client:
 
     bus: Bus
 
-    def __init__(self, settings: MqttSettings, topics: list[str], will: Any = None):
+    def __init__(
+        self, settings: MqttSettings, topics: list[str], will: Any = None, retained: Iterable[str] = (), state: Any = None
+    ):
         self.name = settings.client_id.split("-")[1]
         self.topics = frozenset(topics)
         self.inbox: deque[Message] = deque(maxlen=QUEUE_MAX)
@@ -90,10 +99,19 @@ class Client:
         self.last_error, self.ready, self.linked = "", True, True
         self._bus = Client.bus
         self._bus.clients.append(self)
+        self._patterns = [t.removesuffix("+") for t in topics if t.endswith("/+")]
+        for topic in sorted(self._bus.kept.keys() & set(retained)):
+            self.inbox.append(Message(topic, self._bus.kept[topic], True, time.monotonic()))
 
-    def publish(self, topic: str, payload: bytes, expiry_s: int = 0) -> bool:
+    def hears(self, topic: str) -> bool:
+        """Whether it has subscribed to `topic`."""
+        return topic in self.topics or any(topic.startswith(p) and "/" not in topic[len(p) :] for p in self._patterns)
+
+    def publish(self, topic: str, payload: bytes, expiry_s: int = 0, retain: bool = False) -> bool:
         if self.linked:
             self._bus.publish(self.name, topic, payload)
+            if retain:
+                self._bus.keep(topic, payload)
         return self.linked
 
     def run_until(self, deadline_s: float, stop: Callable[[], bool] | None = None) -> None:

@@ -18,7 +18,7 @@ import stat
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,6 +37,7 @@ CONNECT_TIMEOUT_S = 5.0
 BACKOFF_MIN_S, BACKOFF_MAX_S = 0.5, 5.0
 HANDSHAKE_MAX_S = 5.0
 READ_ROUNDS = 256
+SUBSCRIBE_TOPICS = 100  # in one packet
 
 
 class Message(NamedTuple):
@@ -67,9 +68,19 @@ class MqttSettings(NamedTuple):
 class MqttClient:
     """Subscribes to `topics`; received messages wait in `inbox`. Call `run_until` to let it work."""
 
-    def __init__(self, settings: MqttSettings, topics: list[str], will: tuple[str, bytes, bytes] | None = None):
-        """`will` is status topic, payload when lost, payload when online; retained, as status is."""
-        self.settings, self.topics, self.will = settings, topics, will
+    def __init__(
+        self,
+        settings: MqttSettings,
+        topics: list[str],
+        will: tuple[str, bytes, bytes] | None = None,
+        retained: Iterable[str] = (),
+        state: Callable[[bool], tuple[str, bytes]] | None = None,
+    ):
+        """`will` is status topic, payload when lost, payload when online; retained, as status is. Of `topics` those in
+        `retained` want what the broker keeps. `state` makes topic and payload of a host's state, offline and online:
+        then that is the will, because a broker keeps one, and the status is said when it can be."""
+        self.settings, self.topics, self.will, self.state = settings, topics, will, state
+        self._retained = frozenset(retained)
         self.inbox: deque[Message] = deque(maxlen=QUEUE_MAX)
         self.received = self.dropped = self.connects = self.failed = 0
         self.last_error = ""
@@ -97,6 +108,8 @@ class MqttClient:
         """Disconnect cleanly; `parting` replaces the will's payload on the status topic."""
         if self._client is not None and self.ready and parting is not None and self.will:
             self._client.publish(self.will[0], parting, 0, True)
+        if self._client is not None and self.ready and self.state:
+            self._client.publish(*self.state(False), 0, True)
         if self._client is not None:
             self._client.disconnect()
             self._client.loop_write()
@@ -115,7 +128,9 @@ class MqttClient:
             client.username_pw_set(s.username, s.password or None)
         if s.tls:
             client.tls_set(s.ca_file or None, s.cert_file or None, s.key_file or None, tls_version=ssl.PROTOCOL_TLS_CLIENT)
-        if self.will:
+        if self.state:
+            client.will_set(*self.state(False), 1, True)
+        elif self.will:
             client.will_set(self.will[0], self.will[1], 0, True)
         client.on_socket_open = _no_delay
         client.on_message = self._on_message
@@ -170,13 +185,19 @@ class MqttClient:
         self.connects += 1
         self._backoff_s = BACKOFF_MIN_S
         self._subscribed = set()
-        options = SubscribeOptions(qos=0, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND)
-        for topic in self.topics:
-            result, mid = client.subscribe(topic, options=options) if self._v5 else client.subscribe(topic, 0)
+        for start in range(0, len(self.topics), SUBSCRIBE_TOPICS):
+            some = self.topics[start : start + SUBSCRIBE_TOPICS]
+            asked: list[Any] = [(t, self._options(t)) for t in some] if self._v5 else [(t, 0) for t in some]
+            result, mid = client.subscribe(asked)
             if result == MQTTErrorCode.MQTT_ERR_SUCCESS and mid is not None:
                 self._subscribed.add(mid)
         if not self.topics:
             self._online(client)
+
+    def _options(self, topic: str) -> SubscribeOptions:
+        wanted = topic in self._retained
+        handling = SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE if wanted else SubscribeOptions.RETAIN_DO_NOT_SEND
+        return SubscribeOptions(qos=0, retainHandling=handling)
 
     def _on_subscribe(self, client: paho.Client, _data: Any, mid: int, codes: list[ReasonCode], _properties: Any) -> None:
         if any(code.is_failure for code in codes):
@@ -189,18 +210,20 @@ class MqttClient:
         self.ready = True
         if self.will:
             client.publish(self.will[0], self.will[2], 0, True)
+        if self.state:
+            client.publish(*self.state(True), 1, True)
 
     # -- work
 
-    def publish(self, topic: str, payload: bytes, expiry_s: int = 0) -> bool:
-        """Send now at QoS 0, or not at all: False when the link is down."""
+    def publish(self, topic: str, payload: bytes, expiry_s: int = 0, retain: bool = False) -> bool:
+        """Send now at QoS 0, or not at all: False when the link is down. Only descriptions may be retained."""
         if self._client is None or not self.ready:
             return False
         properties = None
         if self._v5 and expiry_s:
             properties = Properties(PacketTypes.PUBLISH)
             properties.MessageExpiryInterval = expiry_s
-        info = self._client.publish(topic, payload, 0, False, properties)
+        info = self._client.publish(topic, payload, 0, retain, properties)
         return info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS
 
     def run_until(self, deadline_s: float, stop: Callable[[], bool] | None = None) -> None:
