@@ -91,7 +91,9 @@ def cell_end(raw: U8, k: int, separator: int) -> tuple[int, int, int]:
 
 
 @kernel
-def scan(raw: U8, start: int, separator: int, decimal: int, slot: I64, out: F64, text: I64, odd: I64, pow10: F64, tally: I64) -> None:
+def scan(
+    raw: U8, start: int, separator: int, decimal: int, slot: I64, out: F64, text: I64, odd: I64, pow10: F64, tally: I64
+) -> None:
     """Read lines of `raw` from `start` on until the arrays are full or the lines end.
 
     `slot[column]`: row of `out` for a number, `SKIP`, or -2 - k for the text that goes to `text[k]` as begin and end.
