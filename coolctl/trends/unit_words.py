@@ -34,7 +34,7 @@ SPELLED: dict[str, tuple[str, ...]] = {
     "mbar": ("mbar", "millibar", "millibars"),
     "bar": ("bar", "barg", "bars", "bar(g)"),
     "psi": ("psi", "psig", "psid", "lb/in2", "pounds per square inch"),
-    "inWC": ("inwc", "in wc", "in.w.c.", "in w.c.", "inh2o", "in h2o", "in.wc", "\"wc", "\" wc", "iwc", "in. w.c.", "inches of water"),
+    "inWC": ("inwc", "in wc", "in.w.c.", "in w.c.", "inh2o", "in h2o", "in.wc", "\"wc", "\" wc", "iwc", "inches of water"),
     "ftH2O": ("fth2o", "ft h2o", "ft wc", "ftwc", "ft w.c.", "ft hd", "feet of water"),
     "mH2O": ("mh2o", "m h2o", "mwc", "mws", "m wc"),
     "%": ("%", "pct", "percent", "%rh", "% rh", "prc", "% open", "%open"),
@@ -45,8 +45,9 @@ SPELLED: dict[str, tuple[str, ...]] = {
     "min": ("min", "minute", "minutes"),
 }  # fmt: skip
 UNIT_OF = {word: unit for unit, spelled in SPELLED.items() for word in spelled}
-OTHER = ("hz", "a", "amp", "amps", "ampere", "v", "volt", "volts", "rpm", "kvar", "kva", "g/kg", "gr/lb", "ppm", "lux", "h", "hr",
-         "hours", "kj/kg", "btu/lb", "pf", "m/s", "fpm", "mm", "text", "enum", "state", "no units", "none", "m3", "gal")  # fmt: skip
+OTHER = ("hz", "a", "amp", "amps", "ampere", "v", "volt", "volts", "rpm", "kvar", "kva", "g/kg", "gr/lb", "ppm", "lux", "h",
+         "hr", "hours", "kj/kg", "btu/lb", "pf", "m/s", "fpm", "mm", "text", "enum", "state", "no units",
+         "none", "m3", "gal")  # fmt: skip
 """Units that are one, though coolctl has no quantity for them."""
 # Endings of names that are a unit beyond doubt; a lone `c` or `f` counts only after an underscore.
 ENDINGS = ("degc", "degf", "kw", "mw", "kwh", "lps", "lpm", "gpm", "cfm", "kpa", "psi", "pct", "percent", "tons", "inwc", "cmh")
