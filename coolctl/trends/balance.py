@@ -26,7 +26,7 @@ RATIO_MIN, RATIO_MAX = 0.6, 1.6
 SAMPLES_MIN = 24
 # How a flow comes to be wrong: factor that cures it, and what happened.
 MIS_SCALED = (
-    (60.0, "60 times too small: m³/min or kg per minute counted where L/min was meant, or a rate divided by 60 twice"),
+    (60.0, "60 times too small: L/s taken for L/min, or divided by 60 once too often"),
     (1.0 / 60.0, "60 times too large: L/min taken for L/s"),
     (0.0630902, "16 times too large: GPM taken for L/s"),
     (15.850323, "16 times too small: L/s taken for GPM"),

@@ -16,7 +16,8 @@ from coolctl.units import UNITS, from_internal
 F64 = NDArray[np.float64]
 
 STUCK_S, STUCK_SAMPLES, STUCK_TIMES = 6 * 3600.0, 24, 20.0
-GAP_TIMES, GAP_MIN_S, SPARSE_RATIO = 3.0, 300.0, 0.2
+GAP_TIMES, GAP_MIN_S, SPARSE_RATIO = 2.0, 300.0, 0.2
+COLUMN_GAP_S = 86400.0
 FULL_SPEED, HABIT_RATIO = 0.97, 0.5
 ZERO_RATIO_MAX = 0.2
 REST_RATIO = 0.1
@@ -42,8 +43,9 @@ class Column(NamedTuple):
         return f"{from_internal(internal, self.unit):.4g} {self.unit}" if self.unit else f"{internal:.4g}"
 
 
-def check_columns(columns: list[Column], d: Digest, interval_s: float) -> Iterator[Finding]:
-    """Findings of every column for itself, and of columns that are the same."""
+def check_columns(columns: list[Column], d: Digest, interval_s: float, running: NDArray[np.bool_]) -> Iterator[Finding]:
+    """Findings of every column for itself, and of columns that are the same; `running` says when the plant does."""
+    zeros: list[Finding] = []
     for c in columns:
         v = d.v[c.at]
         known = v[v == v]
@@ -55,11 +57,12 @@ def check_columns(columns: list[Column], d: Digest, interval_s: float) -> Iterat
         yield from _impossible(c, d)
         if len(known) < STUCK_SAMPLES:
             continue
-        yield from _zeros(c, known)
-        yield from _stuck(c, d.t_s, v)
-        yield from _sparse(c, v)
+        zeros += _zeros(c, known)
+        yield from _stuck(c, d.t_s, v, running)
+        yield from _sparse(c, d.t_s, v)
         yield from _rest(c, known)
         yield from _habit(c, known)
+    yield from _together(zeros)
     yield from _gaps(columns, d, interval_s)
     yield from _same(columns, d)
 
@@ -94,6 +97,16 @@ def _zeros(c: Column, known: F64) -> Iterator[Finding]:
                           "the logger wrote 0 where it had no answer: missing = [0.0] in its row of the map")  # fmt: skip
 
 
+def _together(zeros: list[Finding]) -> Iterator[Finding]:
+    """Where many columns are 0 now and then, it is the row that is no answer."""
+    if len(zeros) <= 3:
+        yield from zeros
+        return
+    names = ", ".join(f.where for f in zeros[:6]) + (" …" if len(zeros) > 6 else "")
+    yield Finding("zero_for_no_answer", WARNING, names, f"{len(zeros)} temperatures are now and then exactly 0 ({zeros[0].text})",
+                  'the logger wrote 0 where it had no answer: [clean] zero_rows = "missing", or missing = [0.0] in their rows')  # fmt: skip
+
+
 def from_zero(unit: str) -> float:
     """What a figure of 0 in the log is in internal units."""
     return UNITS[unit].offset if unit else 0.0
@@ -108,7 +121,7 @@ def _runs(t_s: F64, v: F64) -> tuple[F64, NDArray[np.int64], NDArray[np.int64]]:
     return length_s, first, last
 
 
-def _stuck(c: Column, t_s: F64, v: F64) -> Iterator[Finding]:
+def _stuck(c: Column, t_s: F64, v: F64, running: NDArray[np.bool_]) -> Iterator[Finding]:
     known = v[v == v]
     if known.min() == known.max():
         if c.suffix in (*MOVING, "w", "ratio"):
@@ -123,16 +136,23 @@ def _stuck(c: Column, t_s: F64, v: F64) -> Iterator[Finding]:
     long = (length_s >= STUCK_S) & (last - first >= STUCK_SAMPLES) & (length_s >= STUCK_TIMES * usual_s)
     # A sensor with a floor rests there again and again: that is said as a rest, not as a fault of the sensor.
     long &= v[first] != known.min()
+    ran = np.concatenate([[0], np.cumsum(running)])
+    long &= ran[last + 1] - ran[first] > 0.5 * (last + 1 - first)  # water that stands still keeps its temperature
     if long.any():
         k = int(np.argmax(np.where(long, length_s, 0.0)))
         yield Finding("stuck", WARNING, c.name,
                       f"did not move for {span_text(length_s[k])} from {utc_text(t_s[first[k]])} (at {c.shown(float(v[first[k]]))}), "
                       f"{int(long.sum())} such stretches; it usually moves within {span_text(max(usual_s, 1.0))}",
-                      "a dead sensor, a dead poll, or a plant at rest: compare with the machine's power")  # fmt: skip
+                      "a dead sensor or a dead poll: until it is mended, take the column out of the map")  # fmt: skip
 
 
-def _sparse(c: Column, v: F64) -> Iterator[Finding]:
+def _sparse(c: Column, t_s: F64, v: F64) -> Iterator[Finding]:
     share = float((v != v).mean())
+    known_s = t_s[v == v]
+    k = int(np.argmax(np.diff(known_s)))
+    if known_s[k + 1] - known_s[k] > COLUMN_GAP_S:
+        yield Finding("column_gap", WARNING, c.name, f"not known for {span_text(known_s[k + 1] - known_s[k])} from {utc_text(known_s[k])}",
+                      "evaluate and calibrate on what lies before or behind")  # fmt: skip
     if share > SPARSE_RATIO:
         yield Finding("mostly_missing" if share > 0.5 else "often_missing", WARNING, c.name, f"not known {100.0 * share:.0f} % of the time",
                       "find another source, or raise max_hold_s if it is logged on change only")  # fmt: skip

@@ -9,7 +9,7 @@ from coolctl.points import Quality
 from coolctl.trends.grid import Ticks
 
 F64 = NDArray[np.float64]
-ROWS = 20_000
+ROWS = 10_000
 
 
 class Digest:

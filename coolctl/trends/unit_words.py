@@ -70,7 +70,8 @@ def unit_in_name(name: str) -> tuple[str, str]:
     """Unit and why, from brackets behind a name or its ending; two empty strings where there is none."""
     if (match := _BRACKET.search(name)) and (unit := unit_of(match.group(1))):
         return unit, f"[{match.group(1)}] in the header"
-    last = re.split(r"[_\s.\-/]", name.strip().casefold())[-1]
+    words = [w for w in re.split(r"[_\s.\-/]", name.strip().casefold()) if w not in ("raw", "avg", "mean", "value", "val", "pv")]
+    last = words[-1] if words else ""
     if last in ENDINGS or ("_" in name and last in ("c", "f", "k", "w", "pa", "bar")):
         return UNIT_OF.get(last, ""), f"the name ends in {last}"
     return "", ""

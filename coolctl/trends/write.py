@@ -111,6 +111,12 @@ class RowWriter:
         self._paths.append((part, final))
         self._number, self._in_segment = self._number + 1, 0
 
+    def event(self, frame: bytes) -> None:
+        """A frame of events behind the last row."""
+        self._flush()
+        if self._stream is not None:
+            self._stream.write(frame)
+
     def close(self) -> Path | None:
         """Write what is left and give the files their names; the first one, or None where there was nothing to write."""
         self._flush()
@@ -126,7 +132,7 @@ class RowWriter:
         return self._paths[0][1] if self._paths else None
 
     def discard(self) -> None:
-        """Leave nothing behind."""
+        """Leave no unfinished file behind; what `close` has named stays."""
         if self._stream is not None:
             self._stream.close()
         for part, _ in self._paths:
