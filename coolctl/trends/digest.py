@@ -5,11 +5,27 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from coolctl.jit import kernel
 from coolctl.points import Quality
 from coolctl.trends.grid import Ticks
 
 F64 = NDArray[np.float64]
 ROWS = 10_000
+
+
+@kernel
+def tally_ticks(quality: F64, raw: F64, good: float, outside: float, counts: F64, extremes: F64) -> None:
+    """Counts of good and of impossible ticks of each channel, and the least and the most of its samples, brought up to date."""
+    for c in range(quality.shape[0]):
+        for k in range(quality.shape[1]):
+            counts[0, c] += quality[c, k] == good
+            counts[1, c] += quality[c, k] == outside
+        for k in range(raw.shape[1]):
+            x = raw[c, k]
+            if x < extremes[0, c] and x > -np.inf:
+                extremes[0, c] = x
+            if x > extremes[1, c] and x < np.inf:
+                extremes[1, c] = x
 
 
 class Digest:
@@ -20,12 +36,10 @@ class Digest:
         self._t_s = np.empty(2 * ROWS)
         self._v = np.empty((channels, 2 * ROWS))
         self._age_s = np.empty((channels, 2 * ROWS))
-        self.outside = np.zeros(channels)
-        self.low, self.high = np.full(channels, np.inf), np.full(channels, -np.inf)
-        self.known = np.zeros(channels)
+        self._counts = np.zeros((2, channels))
+        self._extremes = np.array([np.full(channels, np.inf), np.full(channels, -np.inf)])
         self.ticks = 0
         self.first_s, self.last_s = np.nan, np.nan
-        self.unknown_s: dict[str, float] = {}
 
     def add(self, ticks: Ticks, raw: F64) -> None:
         """Take ticks; `raw` are the values before the range decided (NaN where there is no figure)."""
@@ -34,14 +48,7 @@ class Digest:
         self.first_s = ticks.t_s[0] if self.ticks == 0 else self.first_s
         self.last_s = ticks.t_s[-1]
         self.ticks += len(ticks.t_s)
-        self.outside += (ticks.quality == Quality.OUT_OF_RANGE).sum(axis=1)
-        self.known += (ticks.quality == Quality.GOOD).sum(axis=1)
-        if raw.shape[1]:
-            finite = np.where(np.isfinite(raw), raw, np.nan)
-            self.low, self.high = (
-                np.fmin(self.low, np.fmin.reduce(finite, axis=1)),
-                np.fmax(self.high, np.fmax.reduce(finite, axis=1)),
-            )
+        tally_ticks(ticks.quality, raw, float(Quality.GOOD), float(Quality.OUT_OF_RANGE), self._counts, self._extremes)
         pick = np.arange(-self._seen % self._stride, len(ticks.t_s), self._stride)
         self._seen += len(ticks.t_s)
         while len(pick):
@@ -59,6 +66,26 @@ class Digest:
         self._v[:, :half], self._age_s[:, :half] = self._v[:, : self._kept : 2], self._age_s[:, : self._kept : 2]
         self._kept, self._stride = half, 2 * self._stride
         return pick[::2]
+
+    @property
+    def known(self) -> F64:
+        """Ticks at which each channel was known."""
+        return self._counts[0]
+
+    @property
+    def outside(self) -> F64:
+        """Ticks at which it was outside what can be."""
+        return self._counts[1]
+
+    @property
+    def low(self) -> F64:
+        """The least that each channel ever showed."""
+        return self._extremes[0]
+
+    @property
+    def high(self) -> F64:
+        """The most."""
+        return self._extremes[1]
 
     @property
     def t_s(self) -> F64:
