@@ -93,21 +93,31 @@ def check_balance(columns: list[Column], d: Digest, capacity_w: float = math.nan
 
 
 def _exchanged(p: Plant, names: dict[str, str]) -> Iterator[Finding]:
-    pairs = (("chwrt", "chwst", p.chwrt - p.chwst, "return water warmer than supply"),
-             ("cwrt", "cwst", p.cwrt - p.cwst, "water to the tower warmer than from it"))  # fmt: skip
+    pairs = (
+        ("chwrt", "chwst", p.chwrt - p.chwst, "return water warmer than supply"),
+        ("cwrt", "cwst", p.cwrt - p.cwst, "water to the tower warmer than from it"),
+    )
     for warm, cold, delta_k, rule in pairs:
         delta_k = delta_k[p.running & (np.abs(delta_k) > DELTA_MIN_K)]
         if len(delta_k) < SAMPLES_MIN:
             continue
         wrong = float((delta_k < 0.0).mean())
         if wrong > EXCHANGED_RATIO:
-            yield Finding("supply_and_return_exchanged", ERROR, f"{names[cold]}, {names[warm]}",
-                          f"while running, {names[warm]} is the colder in {100.0 * wrong:.0f} % of the time; {rule} is how a plant cools",
-                          "exchange the two points in the map")  # fmt: skip
+            yield Finding(
+                "supply_and_return_exchanged",
+                ERROR,
+                f"{names[cold]}, {names[warm]}",
+                f"while running, {names[warm]} is the colder in {100.0 * wrong:.0f} % of the time; {rule} is how a plant cools",
+                "exchange the two points in the map",
+            )
         elif wrong > 0.2:
-            yield Finding("supply_and_return_cross", WARNING, f"{names[cold]}, {names[warm]}",
-                          f"while running, {names[warm]} is the colder in {100.0 * wrong:.0f} % of the time",
-                          "bypass, standing water, or a sensor that is off")  # fmt: skip
+            yield Finding(
+                "supply_and_return_cross",
+                WARNING,
+                f"{names[cold]}, {names[warm]}",
+                f"while running, {names[warm]} is the colder in {100.0 * wrong:.0f} % of the time",
+                "bypass, standing water, or a sensor that is off",
+            )
 
 
 def _heat(p: Plant, names: dict[str, str], capacity_w: float) -> Iterator[Finding]:
@@ -117,8 +127,14 @@ def _heat(p: Plant, names: dict[str, str], capacity_w: float) -> Iterator[Findin
     if good.sum() < SAMPLES_MIN:
         if "chiller_power" in names or "chw_flow" in names:
             lacks = [r for r in ("chw_flow", "chwst", "chwrt", "chiller_power") if r not in names]
-            yield Finding("balance_not_told", NOTE, "plant", f"heat cannot be set against power: {', '.join(lacks) or 'too few moments that run'}"
-                          f"{' is not there' if lacks else ''}", "map what the log has of these")  # fmt: skip
+            yield Finding(
+                "balance_not_told",
+                NOTE,
+                "plant",
+                f"heat cannot be set against power: {', '.join(lacks) or 'too few moments that run'}"
+                f"{' is not there' if lacks else ''}",
+                "map what the log has of these",
+            )
         return
     typical_w = float(np.median(heat_w[good]))
     known = good & np.isfinite(p.chiller_power) & (p.chiller_power > 0.0)
@@ -127,8 +143,13 @@ def _heat(p: Plant, names: dict[str, str], capacity_w: float) -> Iterator[Findin
         what = f"flow · cp · ΔT is {cop:.3g} times the chiller's power (median of {int(known.sum())} running moments)"
         yield from _judge(cop, COP_USUAL, (COP_MIN, COP_MAX), flow, what, "a chiller has 3 to 8")
     else:
-        yield Finding("balance_not_told", NOTE, flow, f"no chiller power: heat ({typical_w / 1e3:.4g} kW, median) stands alone",
-                      "a wrong flow or an exchanged pair may hide here")  # fmt: skip
+        yield Finding(
+            "balance_not_told",
+            NOTE,
+            flow,
+            f"no chiller power: heat ({typical_w / 1e3:.4g} kW, median) stands alone",
+            "a wrong flow or an exchanged pair may hide here",
+        )
     if np.isfinite(p.load_w).sum() >= SAMPLES_MIN and (some := good & (p.load_w > 0.0)).sum() >= SAMPLES_MIN:
         ratio = float(np.median(heat_w[some] / p.load_w[some]))
         yield from _judge(
@@ -142,9 +163,13 @@ def _heat(p: Plant, names: dict[str, str], capacity_w: float) -> Iterator[Findin
     if capacity_w == capacity_w:
         top = float(np.quantile(heat_w[good], 0.95)) / capacity_w
         if not 0.03 <= top <= 1.5:
-            yield Finding("heat_does_not_fit_site", WARNING, flow,
-                          f"the most heat that the water carries is {100.0 * top:.3g} % of the chillers' capacity in the site file",
-                          "another plant's log, a flow in another unit, or one machine of several")  # fmt: skip
+            yield Finding(
+                "heat_does_not_fit_site",
+                WARNING,
+                flow,
+                f"the most heat that the water carries is {100.0 * top:.3g} % of the chillers' capacity in the site file",
+                "another plant's log, a flow in another unit, or one machine of several",
+            )
 
 
 def _judge(ratio: float, usual: float, span: tuple[float, float], flow: str, what: str, rule: str) -> Iterator[Finding]:
@@ -155,8 +180,13 @@ def _judge(ratio: float, usual: float, span: tuple[float, float], flow: str, wha
     near = [(f, why) for off, f, why in fits if off < math.log(CLOSE)]
     if near:
         causes = "; or ".join(why for _, why in near)
-        yield Finding("flow_mis_scaled", ERROR, flow, f"{what}, and {rule}; it would fit if the flow were {causes}",
-                      f"look at the meter; scale = {near[0][0]:.6g} in its row of the map, or its true unit")  # fmt: skip
+        yield Finding(
+            "flow_mis_scaled",
+            ERROR,
+            flow,
+            f"{what}, and {rule}; it would fit if the flow were {causes}",
+            f"look at the meter; scale = {near[0][0]:.6g} in its row of the map, or its true unit",
+        )
     else:
         yield Finding(
             "energy_balance_open",
@@ -181,12 +211,20 @@ def _other_side(p: Plant, names: dict[str, str]) -> Iterator[Finding]:
     if "cw_flow" in names and (known := np.isfinite(p.cw_flow[good])).sum() >= SAMPLES_MIN:
         ratio = float(np.median(p.cw_flow[good][known] / needed_kgs[known]))
         if not RATIO_MIN <= ratio <= RATIO_MAX:
-            yield Finding("condenser_balance_open", WARNING, names["cw_flow"],
-                          f"the condenser water carries {ratio:.3g} times the heat that evaporator and power put in",
-                          "one of the two flows is off, or a temperature")  # fmt: skip
+            yield Finding(
+                "condenser_balance_open",
+                WARNING,
+                names["cw_flow"],
+                f"the condenser water carries {ratio:.3g} times the heat that evaporator and power put in",
+                "one of the two flows is off, or a temperature",
+            )
         return
     ratio = float(np.median(needed_kgs / p.chw_flow[good]))
     if not 0.4 <= ratio <= 3.0:
-        yield Finding("condenser_balance_open", WARNING, names.get("chw_flow", "chw_flow"),
-                      f"the condenser's rise in temperature would need {ratio:.3g} times the chilled water's flow",
-                      "machines are built for 0.8 to 1.5 times: the chilled water's flow is probably off by such a factor")  # fmt: skip
+        yield Finding(
+            "condenser_balance_open",
+            WARNING,
+            names.get("chw_flow", "chw_flow"),
+            f"the condenser's rise in temperature would need {ratio:.3g} times the chilled water's flow",
+            "machines are built for 0.8 to 1.5 times: the chilled water's flow is probably off by such a factor",
+        )

@@ -79,11 +79,21 @@ def _impossible(c: Column, d: Digest) -> Iterator[Finding]:
         return
     if low < lowest:
         kind = "a pressure below a vacuum's" if pressure else "lower than can be"
-        yield Finding("impossible_value", WARNING, c.name, f"falls to {c.shown(low)}: {kind}{count}",
-                      "a broken sensor or a logger's word for no answer: name it in missing = [...]")  # fmt: skip
+        yield Finding(
+            "impossible_value",
+            WARNING,
+            c.name,
+            f"falls to {c.shown(low)}: {kind}{count}",
+            "a broken sensor or a logger's word for no answer: name it in missing = [...]",
+        )
     if high > highest:
-        yield Finding("impossible_value", WARNING, c.name, f"rises to {c.shown(high)}: higher than can be{count}",
-                      "wrong unit? or a logger's word for no answer: name it in missing = [...]")  # fmt: skip
+        yield Finding(
+            "impossible_value",
+            WARNING,
+            c.name,
+            f"rises to {c.shown(high)}: higher than can be{count}",
+            "wrong unit? or a logger's word for no answer: name it in missing = [...]",
+        )
 
 
 def _zeros(c: Column, known: F64) -> Iterator[Finding]:
@@ -92,9 +102,13 @@ def _zeros(c: Column, known: F64) -> Iterator[Finding]:
     if c.suffix == "c" and zero.any() and zero.mean() < ZERO_RATIO_MAX:
         usual = float(np.quantile(known[~zero], 0.005))
         if usual - from_zero(c.unit) > 2.0:
-            yield Finding("zero_for_no_answer", WARNING, c.name,
-                          f"exactly 0 in {100.0 * zero.mean():.2g} % of the time, else {c.shown(usual)} or more",
-                          "the logger wrote 0 where it had no answer: missing = [0.0] in its row of the map")  # fmt: skip
+            yield Finding(
+                "zero_for_no_answer",
+                WARNING,
+                c.name,
+                f"exactly 0 in {100.0 * zero.mean():.2g} % of the time, else {c.shown(usual)} or more",
+                "the logger wrote 0 where it had no answer: missing = [0.0] in its row of the map",
+            )
 
 
 def _together(zeros: list[Finding]) -> Iterator[Finding]:
@@ -103,8 +117,13 @@ def _together(zeros: list[Finding]) -> Iterator[Finding]:
         yield from zeros
         return
     names = ", ".join(f.where for f in zeros[:6]) + (" …" if len(zeros) > 6 else "")
-    yield Finding("zero_for_no_answer", WARNING, names, f"{len(zeros)} temperatures are now and then exactly 0 ({zeros[0].text})",
-                  'the logger wrote 0 where it had no answer: [clean] zero_rows = "missing", or missing = [0.0] in their rows')  # fmt: skip
+    yield Finding(
+        "zero_for_no_answer",
+        WARNING,
+        names,
+        f"{len(zeros)} temperatures are now and then exactly 0 ({zeros[0].text})",
+        'the logger wrote 0 where it had no answer: [clean] zero_rows = "missing", or missing = [0.0] in their rows',
+    )
 
 
 def from_zero(unit: str) -> float:
@@ -140,10 +159,14 @@ def _stuck(c: Column, t_s: F64, v: F64, running: NDArray[np.bool_]) -> Iterator[
     long &= ran[last + 1] - ran[first] > 0.5 * (last + 1 - first)  # water that stands still keeps its temperature
     if long.any():
         k = int(np.argmax(np.where(long, length_s, 0.0)))
-        yield Finding("stuck", WARNING, c.name,
-                      f"did not move for {span_text(length_s[k])} from {utc_text(t_s[first[k]])} (at {c.shown(float(v[first[k]]))}), "
-                      f"{int(long.sum())} such stretches; it usually moves within {span_text(max(usual_s, 1.0))}",
-                      "a dead sensor or a dead poll: until it is mended, take the column out of the map")  # fmt: skip
+        yield Finding(
+            "stuck",
+            WARNING,
+            c.name,
+            f"did not move for {span_text(length_s[k])} from {utc_text(t_s[first[k]])} (at {c.shown(float(v[first[k]]))}), "
+            f"{int(long.sum())} such stretches; it usually moves within {span_text(max(usual_s, 1.0))}",
+            "a dead sensor or a dead poll: until it is mended, take the column out of the map",
+        )
 
 
 def _sparse(c: Column, t_s: F64, v: F64) -> Iterator[Finding]:
@@ -151,11 +174,21 @@ def _sparse(c: Column, t_s: F64, v: F64) -> Iterator[Finding]:
     known_s = t_s[v == v]
     k = int(np.argmax(np.diff(known_s)))
     if known_s[k + 1] - known_s[k] > COLUMN_GAP_S:
-        yield Finding("column_gap", WARNING, c.name, f"not known for {span_text(known_s[k + 1] - known_s[k])} from {utc_text(known_s[k])}",
-                      "evaluate and calibrate on what lies before or behind")  # fmt: skip
+        yield Finding(
+            "column_gap",
+            WARNING,
+            c.name,
+            f"not known for {span_text(known_s[k + 1] - known_s[k])} from {utc_text(known_s[k])}",
+            "evaluate and calibrate on what lies before or behind",
+        )
     if share > SPARSE_RATIO:
-        yield Finding("mostly_missing" if share > 0.5 else "often_missing", WARNING, c.name, f"not known {100.0 * share:.0f} % of the time",
-                      "find another source, or raise max_hold_s if it is logged on change only")  # fmt: skip
+        yield Finding(
+            "mostly_missing" if share > 0.5 else "often_missing",
+            WARNING,
+            c.name,
+            f"not known {100.0 * share:.0f} % of the time",
+            "find another source, or raise max_hold_s if it is logged on change only",
+        )
 
 
 def _rest(c: Column, known: F64) -> Iterator[Finding]:
@@ -165,8 +198,13 @@ def _rest(c: Column, known: F64) -> Iterator[Finding]:
     at_rest, usual = float(known.min()), float(np.quantile(known, 0.95))
     share = float((known <= at_rest * 1.001).mean())
     if share > REST_RATIO and at_rest < 0.1 * usual:
-        yield Finding("rests_above_zero", NOTE, c.name, f"never 0: rests at {c.shown(at_rest)} for {100.0 * share:.0f} % of the time",
-                      "an offset of the meter: a machine at rest still shows flow; on_above tells when it runs")  # fmt: skip
+        yield Finding(
+            "rests_above_zero",
+            NOTE,
+            c.name,
+            f"never 0: rests at {c.shown(at_rest)} for {100.0 * share:.0f} % of the time",
+            "an offset of the meter: a machine at rest still shows flow; on_above tells when it runs",
+        )
 
 
 def _habit(c: Column, known: F64) -> Iterator[Finding]:
@@ -175,9 +213,13 @@ def _habit(c: Column, known: F64) -> Iterator[Finding]:
         running = known[known > 0.05]
         full = float((running >= FULL_SPEED).mean()) if len(running) >= STUCK_SAMPLES else 0.0
         if full > HABIT_RATIO and known.max() <= 1.3 and "speed" in c.role:
-            yield Finding("constant_speed_habit", NOTE, c.name,
-                          f"at {100 * FULL_SPEED:.0f} % or more in {100.0 * full:.0f} % of the time that it runs",
-                          "a fan that runs at full speed or not at all: the saving that variable speed would bring is left")  # fmt: skip
+            yield Finding(
+                "constant_speed_habit",
+                NOTE,
+                c.name,
+                f"at {100 * FULL_SPEED:.0f} % or more in {100.0 * full:.0f} % of the time that it runs",
+                "a fan that runs at full speed or not at all: the saving that variable speed would bring is left",
+            )
     if c.role in ("chw_flow", "cw_flow"):
         running = known[known > 0.3 * np.quantile(known, 0.95)]
         if (
@@ -185,8 +227,13 @@ def _habit(c: Column, known: F64) -> Iterator[Finding]:
             and running.mean() > 0.0
             and np.quantile(np.abs(running / np.median(running) - 1.0), 0.9) < 0.03
         ):
-            yield Finding("constant_flow_habit", NOTE, c.name, f"within 3 % of {c.shown(float(np.median(running)))} whenever it runs",
-                          "a constant-speed pump, or a flow that is assumed, not measured")  # fmt: skip
+            yield Finding(
+                "constant_flow_habit",
+                NOTE,
+                c.name,
+                f"within 3 % of {c.shown(float(np.median(running)))} whenever it runs",
+                "a constant-speed pump, or a flow that is assumed, not measured",
+            )
 
 
 def _gaps(columns: list[Column], d: Digest, interval_s: float) -> Iterator[Finding]:
@@ -211,8 +258,13 @@ def _gaps(columns: list[Column], d: Digest, interval_s: float) -> Iterator[Findi
     if merged:
         longest = sorted(merged, key=lambda s: s[0] - s[1])[:3]
         shown = "; ".join(f"{span_text(b - a)} from {utc_text(a)}" for a, b in longest)
-        yield Finding("gaps", WARNING, "all columns", f"{len(merged)} gaps, {span_text(sum(b - a for a, b in merged))} in all: {shown}",
-                      "nothing is known there; evaluate and calibrate on what lies between")  # fmt: skip
+        yield Finding(
+            "gaps",
+            WARNING,
+            "all columns",
+            f"{len(merged)} gaps, {span_text(sum(b - a for a, b in merged))} in all: {shown}",
+            "nothing is known there; evaluate and calibrate on what lies between",
+        )
 
 
 def _same(columns: list[Column], d: Digest) -> Iterator[Finding]:
@@ -226,5 +278,10 @@ def _same(columns: list[Column], d: Digest) -> Iterator[Finding]:
         key = np.nan_to_num(v.astype(np.float32), nan=-1e30).tobytes()
         first = seen.setdefault(key, c)
         if first is not c:
-            yield Finding("duplicated_column", WARNING, c.name, f"the same figures as {first.name}, always",
-                          "one point under two names, or a copy in the place of a sensor: map one of them")  # fmt: skip
+            yield Finding(
+                "duplicated_column",
+                WARNING,
+                c.name,
+                f"the same figures as {first.name}, always",
+                "one point under two names, or a copy in the place of a sensor: map one of them",
+            )

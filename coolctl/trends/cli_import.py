@@ -69,8 +69,10 @@ def _probe(paths: list[Path], site: Site | None, args: argparse.Namespace) -> in
         return EXIT_OK
     lay, form = found.layout, found.form
     names = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
-    print(f"{len(paths)} file{'s' if len(paths) > 1 else ''}: {lay.kind.replace('_', ' ')}, {names[lay.separator]} between cells, "
-          f"decimal {'comma' if lay.decimal == ',' else 'point'}, header in line {lay.header_line}")  # fmt: skip
+    print(
+        f"{len(paths)} file{'s' if len(paths) > 1 else ''}: {lay.kind.replace('_', ' ')}, {names[lay.separator]} between cells, "
+        f"decimal {'comma' if lay.decimal == ',' else 'point'}, header in line {lay.header_line}"
+    )
     print(f"time in {lay.names[lay.time_at]!r}: {form.form}, {form.why}; zone {found.tz}: {found.tz_why}")
     print(f"one sample in {span_text(found.interval_s)}\n")
     print(f"{'column':<30}{'unit':<8}{'role':<18}{'point':<22}why")
@@ -111,13 +113,21 @@ def _report(work: Importer, first: Path | None, findings: list[Finding], args: a
     absent = [p.id for p in work.site.table.points if p.id not in mapped]
     good = float(d.known.sum() / max(d.ticks * len(d.known), 1))
     data: dict[str, Any] = {
-        "recording": str(first), "ticks": d.ticks, "step_s": work.step_s, "from": utc_text(d.first_s), "to": utc_text(d.last_s),
-        "points": len(mapped), "points_without_column": absent, "known_ratio": round(good, 4),
+        "recording": str(first),
+        "ticks": d.ticks,
+        "step_s": work.step_s,
+        "from": utc_text(d.first_s),
+        "to": utc_text(d.last_s),
+        "points": len(mapped),
+        "points_without_column": absent,
+        "known_ratio": round(good, 4),
         "findings": [f.json() for f in findings],
-    }  # fmt: skip
+    }
     if emit_json(data, args.json):
-        print(f"{d.ticks} ticks of {work.step_s:g} s from {data['from']} to {data['to']}, {len(mapped)} points, "
-              f"{100.0 * good:.1f} % of the values known")  # fmt: skip
+        print(
+            f"{d.ticks} ticks of {work.step_s:g} s from {data['from']} to {data['to']}, {len(mapped)} points, "
+            f"{100.0 * good:.1f} % of the values known"
+        )
         if absent:
             print(f"{len(absent)} points of the site have no column: {', '.join(absent[:8])}{' …' if len(absent) > 8 else ''}")
         print("\n".join(render(findings)) or "nothing remarkable found")

@@ -88,9 +88,14 @@ class Notes:
         for column, seen in by_column.items():
             shown = ", ".join(f"{text[:30]!r} x {tally.count}" for text, tally in seen[:4])
             found.append(
-                Finding("text_not_understood", WARNING, column, f"{shown}; first at {seen[0][1].where}; taken as no good value",
-                        f"say what it means: states = {{{seen[0][0][:30]!r} = 1}} in this column's row of the map")
-            )  # fmt: skip
+                Finding(
+                    "text_not_understood",
+                    WARNING,
+                    column,
+                    f"{shown}; first at {seen[0][1].where}; taken as no good value",
+                    f"say what it means: states = {{{seen[0][0][:30]!r} = 1}} in this column's row of the map",
+                )
+            )
         return found
 
 
@@ -100,7 +105,7 @@ MEANING = {
     "stamp_not_understood": (
         WARNING, "{n} rows have a time that cannot be read, such as {example!r}; left out", "check [time] format in the map",
     ),
-    "ragged_rows": (WARNING, "{n} rows have fewer cells than the header; what lacks is not known", "look at this line in the log"),
+    "ragged_rows": (WARNING, "{n} rows have fewer cells than the header; what lacks is not known", "look at this line"),
     "long_rows": (
         WARNING, "{n} rows have more cells than the header; the surplus is not read",
         "decimal commas under a `,` separator, or a comma in a name?",
@@ -120,7 +125,7 @@ MEANING = {
         NOTE, "{n} stamps lie in the hour that comes twice when summer time ends; told apart by their order ({example})", "",
     ),
     "repeated_hour_once": (
-        WARNING, "{n} stamps lie in the hour that comes twice, but the log has it once; taken as the {example} of the two", _SUMMER,
+        WARNING, "{n} stamps lie in the hour that comes twice, but the log has it once; taken as the {example}", _SUMMER,
     ),
     "missing_hour": (
         WARNING, "{n} stamps lie in the hour that is left out when summer time begins ({example})", _SUMMER,

@@ -25,20 +25,25 @@ PATTERNS: tuple[tuple[str, str], ...] = (
     ("crah_fan_speed", r"\b(crah|crac|ahu)\w*\b.*\b(fan|vfd|speed)\b"),
     ("server_fan_power", r"\bserver fan.*\b(kw|power)\b"),
     ("it_power", r"\bit\b.*\b(kw|power|load)\b|\b(pdu|ups|server)\b.*\b(kw|power|load)\b"),
-    ("chw_pump_power", r"\b(chw|chwp|pchw|chilled water|primary|secondary)\b.*\bpumps?\b.*\b(kw|power)\b|\bchwp\d*\b.*\b(kw|power)\b"),
+    ("chw_pump_power", r"\b(chw|chwp|pchw|chilled water|primary|secondary)\b.*\bpumps?\b.*\b(kw|power)\b"
+                       r"|\bchwp\d*\b.*\b(kw|power)\b"),
     ("cw_pump_power", r"\b(cw|cdw|condenser( water)?)\b.*\bpumps?\b.*\b(kw|power)\b|\bcwp\d*\b.*\b(kw|power)\b"),
     ("tower_speed", r"\b(tower|ct|cell|t\d[ab]?)\b.*\b(pct|percent|speed|vfd|hz)\b|\btower fan [ab\d]+\b(?!.*\bkw\b)"),
     ("tower_power", r"\b(tower|ct|cell)\b.*\b(kw|power)\b|^fan [ab\d]+ kw$"),
     ("chw_dp", r"\b(chw|chilled water)\b.*\b(dp|diff(erential)? press\w*)\b"),
     ("chw_flow", r"\b(chw\w*|chilled water|evap\w*|pchw)\b.*\b(flow|gpm|lps)\b"),
     ("cw_flow", r"\b(cw\w*|cdw\w*|cond\w*|condenser water)\b.*\b(flow|gpm|lps)\b"),
-    ("chwst", r"\b(p?chw ?st?|chws|chwst|lchwt|lcwt|chw out|chws temp)\b|\b(chilled water|evap\w*)\b.*\b(supply|leaving|lvg|out)\b"
+    ("chwst", r"\b(p?chw ?st?|chws|chwst|lchwt|lcwt|chw out|chws temp)\b"
+              r"|\b(chw|chilled water|evap\w*)\b.*\b(supply|leaving|lvg|out)\b"
               r"|\bleaving (chilled|evap)"),
-    ("chwrt", r"\b(p?chw ?rt?|chwr|chwrt|echwt|ecwt evap|chw in)\b|\b(chilled water|evap\w*)\b.*\b(return|entering|ent|in)\b"
+    ("chwrt", r"\b(p?chw ?rt?|chwr|chwrt|echwt|ecwt evap|chw in)\b"
+              r"|\b(chw|chilled water|evap\w*)\b.*\b(return|entering|ent|in)\b"
               r"|\bentering (chilled|evap)"),
-    ("cwst", r"\b(c[dt]?w ?st?|cdws|cdwst|cws|cwst|ecdwt|ecwt|cd?w in|tower leaving)\b|\b(condenser|cond)( water)?\b.*\b(supply|entering|ent|in)\b"
+    ("cwst", r"\b(c[dt]?w ?st?|cdws|cdwst|cws|cwst|ecdwt|ecwt|cd?w in|tower leaving)\b"
+             r"|\b(condenser|cond|cd?w)( water)?\b.*\b(supply|entering|ent|in)\b"
              r"|\btower\b.*\b(leaving|out|supply)\b"),
-    ("cwrt", r"\b(c[dt]?w ?rt?|cdwr|cdwrt|cwr|cwrt|lcdwt|cd?w out|tower entering)\b|\b(condenser|cond)( water)?\b.*\b(return|leaving|lvg|out)\b"
+    ("cwrt", r"\b(c[dt]?w ?rt?|cdwr|cdwrt|cwr|cwrt|lcdwt|cd?w out|tower entering)\b"
+             r"|\b(condenser|cond|cd?w)( water)?\b.*\b(return|leaving|lvg|out)\b"
              r"|\btower\b.*\b(entering|in|return)\b"),
     ("sat", r"\b(sat|supply air|discharge air|dat)\b"),
     ("rat", r"\b(rat|return air)\b"),

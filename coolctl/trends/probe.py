@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,9 +11,10 @@ import numpy as np
 from coolctl.errors import TrendError
 from coolctl.points import ROLES
 from coolctl.site import Site
-from coolctl.trends.findings import WARNING, Finding, Notes, span_text
+from coolctl.trends.findings import WARNING, Finding, Notes
 from coolctl.trends.layout import Layout, guess_layout
-from coolctl.trends.map_schema import MapFile, quoted
+from coolctl.trends.map_schema import MapFile
+from coolctl.trends.map_text import ColumnGuess, map_text
 from coolctl.trends.names import TEMPERATURE_ROLES, plain, role_of
 from coolctl.trends.reading import rows_of
 from coolctl.trends.source import stem
@@ -25,21 +25,6 @@ from coolctl.units import UNITS
 
 STAMPS_MAX, CELLS_MAX = 400_000, 400
 WARM_F = 38.0  # no chilled, condenser or supply air temperature of a plant is usually above this in °C, or below it in °F
-HOLDS = 3.0
-NICE_S = (5, 10, 15, 30, 60, 120, 180, 300, 600, 900, 1800, 2700, 3600, 7200, 10800, 21600, 43200, 86400)
-
-
-@dataclass
-class ColumnGuess:
-    """What one column, or one point of a long log, seems to be."""
-
-    name: str
-    role: str = ""
-    role_why: str = ""
-    unit: str = ""
-    unit_why: str = ""
-    point: str = ""
-    interval_s: float = float("nan")
 
 
 class Sample(NamedTuple):
@@ -80,9 +65,16 @@ def probe(paths: list[Path], site: Site | None) -> Probe:
     if not form.sure:
         findings.append(Finding("day_or_month_first", WARNING, str(paths[0].name), form.why, "set [time] format to dmy or mdy"))
     if form.day_month_exchanged:
-        findings.append(Finding("day_and_month_exchanged", WARNING, str(paths[0].name), form.why,
-                                "the map below exchanges them back; look at a day that you remember"))  # fmt: skip
-    text = _map_text(layout, form, tz, interval_s, columns, site)
+        findings.append(
+            Finding(
+                "day_and_month_exchanged",
+                WARNING,
+                str(paths[0].name),
+                form.why,
+                "the map below exchanges them back; look at a day that you remember",
+            )
+        )
+    text = map_text(layout, form, tz, interval_s, columns, site)
     return Probe(layout, form, tz, tz_why, interval_s, columns, text, findings)
 
 
@@ -119,9 +111,17 @@ def _sample(path: Path, layout: Layout) -> Sample:
 
 
 def _file_of(layout: Layout) -> MapFile:
-    return MapFile.model_validate({"log": {"separator": layout.separator, "decimal": layout.decimal,
-                                           "header_line": layout.header_line, "units_line": layout.units_line,
-                                           "data_line": layout.data_line}})  # fmt: skip
+    return MapFile.model_validate(
+        {
+            "log": {
+                "separator": layout.separator,
+                "decimal": layout.decimal,
+                "header_line": layout.header_line,
+                "units_line": layout.units_line,
+                "data_line": layout.data_line,
+            }
+        }
+    )
 
 
 def _joined(paths: list[Path], samples: list[Sample], alone: bool) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
@@ -175,8 +175,10 @@ def _fill_units(columns: list[ColumnGuess], cells: dict[str, list[str]], decimal
     for c in columns:
         figures = np.array([v for text in cells[c.name] if np.isfinite(v := value_of(text.encode(), decimal, {})[0])])
         suffix = ROLES[c.role].suffix if c.role else ""
-        middle, highest = (float(np.median(figures[figures != 0.0])) if (figures != 0.0).any() else 0.0,
-                           float(figures.max()) if len(figures) else 0.0)  # fmt: skip
+        middle, highest = (
+            float(np.median(figures[figures != 0.0])) if (figures != 0.0).any() else 0.0,
+            float(figures.max()) if len(figures) else 0.0,
+        )
         words = plain(c.name)
         if c.unit or not len(figures):
             if c.unit and c.role and _is_state(c):
@@ -258,93 +260,28 @@ def _zone(sample: Sample, form: Guess, site: Site | None) -> tuple[str, str, lis
     return "UTC", why, [Finding("zone_not_told", WARNING, "time", why, "set [time] tz, or probe with --site")]
 
 
-def nice_s(seconds: float) -> float:
-    """The next customary length of time."""
-    return float(next((n for n in NICE_S if n >= seconds * 0.99), NICE_S[-1]))
-
-
-def _map_text(layout: Layout, form: Guess, tz: str, interval_s: float, columns: list[ColumnGuess], site: Site | None) -> str:
-    step_s = min(max(round(interval_s), 1), 60) if interval_s == interval_s else 60
-    names = layout.names
-
-    def column(k: int) -> str:
-        return quoted(names[k] if names.count(names[k]) == 1 else f"#{k + 1}")
-
-    lines = [
-        "# Written by `coolctl import --probe`. Look at each row; what is wrong here is wrong in the recording.",
-        "format_version = 1", "", "[log]", f"layout = {quoted(layout.kind)}", f"separator = {quoted(layout.separator)}",
-        f"decimal = {quoted(layout.decimal)}", f"header_line = {layout.header_line}", f"units_line = {layout.units_line}",
-        f"data_line = {layout.data_line}", "", "[time]", f"column = {column(layout.time_at)}",
-    ]  # fmt: skip
-    lines += [f"clock_column = {column(layout.clock_at)}"] if layout.clock_at >= 0 else []
-    lines += [f"format = {quoted(form.form)}  # {form.why}".replace("\n", " "), f"tz = {quoted(tz)}"]
-    lines += ["day_month_exchanged = true"] if form.day_month_exchanged else []
-    if layout.kind in ("long", "per_point"):
-        lines += ["", "[long]"] + ([f"point = {column(layout.point_at)}"] if layout.point_at >= 0 else [])
-        lines += [f"value = {column(layout.value_at)}"] + (
-            [f"status = {column(layout.status_at)}"] if layout.status_at >= 0 else []
-        )
-    lines += ["", "[grid]", f"step_s = {float(step_s)}", f"max_hold_s = {nice_s(HOLDS * interval_s)}"]
-    for group in _groups(columns):
-        lines += ["", *_row(group, interval_s, site)]
-    lines += _running(columns, site)
-    return "\n".join(lines) + "\n"
-
-
-def _groups(columns: list[ColumnGuess]) -> list[list[ColumnGuess]]:
-    """Columns of one point, and one unit, together."""
-    groups: dict[tuple[str, ...], list[ColumnGuess]] = {}
-    for k, c in enumerate(columns):
-        key = (c.point, c.unit) if c.point else (str(k),)
-        groups.setdefault(key, []).append(c)
-    return list(groups.values())
-
-
-def _row(group: list[ColumnGuess], interval_s: float, site: Site | None) -> list[str]:
-    first = group[0]
-    lines = ["[[points]]"]
-    if len(group) == 1:
-        lines.append(f"column = {quoted(first.name)}")
-    else:
-        how = "sum" if ROLES[first.role].suffix in ("w", "kgs", "count") else "max" if first.role == "rack_inlet" else "mean"
-        lines += [f"columns = [{', '.join(quoted(c.name) for c in group)}]", f'combine = "{how}"']
-    if first.point:
-        lines.append(f"point = {quoted(first.point)}  # {first.role_why}")
-    elif first.role and first.unit:
-        lines.append(
-            f"role = {quoted(first.role)}  # {first.role_why}"
-            + ("" if site else "; name the site's `point`, or probe with --site")
-        )
-    else:
-        lines.append(f"# no point: {first.role_why}")
-    lines.append(f"unit = {quoted(first.unit)}  # {first.unit_why}" if first.unit else "# unit: not told; a point needs one")
-    hold_s = max((c.interval_s for c in group if c.interval_s == c.interval_s), default=0.0)
-    if hold_s > 1.5 * interval_s:
-        lines.append(f"max_hold_s = {nice_s(HOLDS * hold_s)}  # 99 of 100 samples follow within {span_text(hold_s)}")
-    return lines
-
-
-def _running(columns: list[ColumnGuess], site: Site | None) -> list[str]:
-    """How many chillers run, from their power, where the log has no column for it."""
-    powers = [c for c in columns if c.role == "chiller_power" and c.unit]
-    if not powers or site is None or "chillers_on" not in site.table.index or any(c.point == "chillers_on" for c in columns):
-        return []
-    names = ", ".join(quoted(c.name) for c in powers)
-    low_w = 0.03 * site.file.chillers.capacity_nom_w / 5.0
-    unit = UNITS[powers[0].unit]
-    return ["", "[[points]]", f"columns = [{names}]  # a chiller runs where it takes power", 'combine = "sum"', 'point = "chillers_on"',
-            'unit = "count"', f"on_above = {round(low_w / unit.scale, 3)}"]  # fmt: skip
-
-
 def as_json(p: Probe) -> dict[str, Any]:
     """The guess, machine-readable."""
     return {
-        "layout": p.layout.kind, "separator": p.layout.separator, "decimal": p.layout.decimal, "header_line": p.layout.header_line,
-        "units_line": p.layout.units_line, "data_line": p.layout.data_line,
-        "time": {"column": p.layout.names[p.layout.time_at], "format": p.form.form, "why": p.form.why, "sure": p.form.sure,
-                 "day_month_exchanged": p.form.day_month_exchanged, "tz": p.tz, "tz_why": p.tz_why},
+        "layout": p.layout.kind,
+        "separator": p.layout.separator,
+        "decimal": p.layout.decimal,
+        "header_line": p.layout.header_line,
+        "units_line": p.layout.units_line,
+        "data_line": p.layout.data_line,
+        "time": {
+            "column": p.layout.names[p.layout.time_at],
+            "format": p.form.form,
+            "why": p.form.why,
+            "sure": p.form.sure,
+            "day_month_exchanged": p.form.day_month_exchanged,
+            "tz": p.tz,
+            "tz_why": p.tz_why,
+        },
         "interval_s": p.interval_s if p.interval_s == p.interval_s else None,
-        "columns": [{"name": c.name, "role": c.role, "role_why": c.role_why, "unit": c.unit, "unit_why": c.unit_why, "point": c.point}
-                    for c in p.columns],
+        "columns": [
+            {"name": c.name, "role": c.role, "role_why": c.role_why, "unit": c.unit, "unit_why": c.unit_why, "point": c.point}
+            for c in p.columns
+        ],
         "map": p.map_text,
-    }  # fmt: skip
+    }

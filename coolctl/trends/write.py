@@ -49,7 +49,7 @@ def encode_columns(block: F64, first_index: int) -> bytes:
     to_planes(np.ascontiguousarray(block).view(np.uint64), planes)
     # Planes are either runs or noise: looking for longer matches costs time and finds nothing.
     packer = zlib.compressobj(6, zlib.DEFLATED, 15, 9, zlib.Z_RLE)
-    payload = packer.compress(planes.reshape(-1)) + packer.flush()
+    payload = packer.compress(planes.reshape(-1).data) + packer.flush()
     return frame_rows(payload, block.shape[1], first_index)
 
 
