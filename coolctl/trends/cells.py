@@ -18,8 +18,8 @@ U8 = NDArray[np.uint8]
 POW10 = np.array([10.0**k for k in range(23)])  # all exact, so one multiplication or division rounds once
 EXACT = 1 << 53
 SKIP = -1
-T_ROWS, T_ODD, T_NEXT, T_SHORT, T_SHORT_AT, T_LONG, T_LONG_AT, T_OPEN = range(8)
-TALLY = 8
+T_ROWS, T_ODD, T_NEXT, T_SHORT, T_SHORT_AT, T_LONG, T_LONG_AT = range(7)
+TALLY = 7
 SPACE, QUOTE, NEWLINE, RETURN, PLUS, MINUS, ZERO, NINE, E_LOW, E_UP, TAB = 32, 34, 10, 13, 43, 45, 48, 57, 101, 69, 9
 
 
@@ -111,7 +111,7 @@ def scan(
             continue
         out[:, row] = np.nan
         text[:, row, :] = 0
-        column = 0
+        column, surplus = 0, False
         while True:
             a, b, k = cell_end(raw, k, separator)
             if column < columns and slot[column] != SKIP and a < b:
@@ -126,14 +126,16 @@ def scan(
                         o = tally[T_ODD]
                         odd[o, 0], odd[o, 1], odd[o, 2], odd[o, 3] = where, row, a, b
                         tally[T_ODD] = o + 1
-            if column >= columns and a < b and tally[T_LONG_AT] <= row:
-                tally[T_LONG] += 1
-                tally[T_LONG_AT] = row + 1
+            surplus |= column >= columns and a < b
             column += 1
             if k >= n or raw[k] == NEWLINE:
                 k += 1
                 break
             k += 1
+        if surplus:
+            tally[T_LONG] += 1
+            if tally[T_LONG_AT] == 0:
+                tally[T_LONG_AT] = row + 1
         if column < columns:
             tally[T_SHORT] += 1
             if tally[T_SHORT_AT] == 0:

@@ -28,8 +28,8 @@ PATTERNS: tuple[tuple[str, str], ...] = (
     ("chw_pump_power", r"\b(chw|chwp|pchw|chilled water|primary|secondary)\b.*\bpumps?\b.*\b(kw|power)\b"
                        r"|\bchwp\d*\b.*\b(kw|power)\b"),
     ("cw_pump_power", r"\b(cw|cdw|condenser( water)?)\b.*\bpumps?\b.*\b(kw|power)\b|\bcwp\d*\b.*\b(kw|power)\b"),
-    ("tower_speed", r"\b(tower|ct|cell|t\d[ab]?)\b.*\b(pct|percent|speed|vfd|hz)\b|\btower fan [ab\d]+\b(?!.*\bkw\b)"),
-    ("tower_power", r"\b(tower|ct|cell)\b.*\b(kw|power)\b|^fan [ab\d]+ kw$"),
+    ("tower_speed", r"\b(tower|ct ?\d*|cell|t\d[ab]?)\b.*\b(pct|percent|speed|vfd|hz)\b|\btower fan [ab\d]+\b(?!.*\bkw\b)"),
+    ("tower_power", r"\b(tower|ct ?\d*|cell)\b.*\b(kw|power)\b|^fan [ab\d]+ kw$"),
     ("chw_dp", r"\b(chw|chilled water)\b.*\b(dp|diff(erential)? press\w*)\b"),
     ("chw_flow", r"\b(chw\w*|chilled water|evap\w*|pchw)\b.*\b(flow|gpm|lps)\b"),
     ("cw_flow", r"\b(cw\w*|cdw\w*|cond\w*|condenser water)\b.*\b(flow|gpm|lps)\b"),
@@ -74,7 +74,7 @@ TEMPERATURE_ROLES = {
     "cwst_sp",
     "sat_sp",
 }
-_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+_CAMEL = re.compile(r"(?<=[a-z]{2})(?=[A-Z])")
 
 
 class Guess(NamedTuple):
