@@ -152,7 +152,10 @@ def _columns(recording: Recording, site: Site) -> list[Column]:
 def _chosen(columns: list[Column], names: str) -> list[Column]:
     """The columns named, in the order named; all where nothing is named; none, and the reason said, where a name is unknown."""
     if not names:
-        return columns
+        # Where decisions are recorded they tell the setpoints, and their points are never heard.
+        decided = any(c.field.id.startswith("sp:") for c in columns)
+        settings = {f"sp:{c.field.id}" for c in columns} & {c.field.id for c in columns}
+        return [c for c in columns if not (decided and f"sp:{c.field.id}" in settings)]
     by_id = {c.field.id: c for c in columns}
     wanted = [name.strip() for name in names.split(",") if name.strip()]
     for name in wanted:

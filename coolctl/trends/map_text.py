@@ -35,6 +35,7 @@ def nice_s(seconds: float) -> float:
 
 
 def map_text(layout: Layout, form: Guess, tz: str, interval_s: float, columns: list[ColumnGuess], site: Site | None) -> str:
+    """The whole map; `columns` are what is known of each column, and `site` whose points they are."""
     step_s = min(max(round(interval_s), 1), 60) if interval_s == interval_s else 60
     names = layout.names
 

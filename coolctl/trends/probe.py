@@ -19,7 +19,7 @@ from coolctl.trends.names import TEMPERATURE_ROLES, plain, role_of
 from coolctl.trends.reading import rows_of
 from coolctl.trends.source import stem
 from coolctl.trends.stamps import Guess, StampReader, guess_form
-from coolctl.trends.unit_words import is_unit, unit_in_name, unit_of
+from coolctl.trends.unit_words import bare_name, is_unit, unit_in_name, unit_of
 from coolctl.trends.values import STATES, value_of
 from coolctl.units import UNITS
 
@@ -207,10 +207,15 @@ def _name_points(columns: list[ColumnGuess], site: Site | None) -> None:
     """The site's point of each role: a hall's by the hall's name, or because there is one hall."""
     if site is None:
         return
+    given = {bare_name(c.name) for c in columns}
     for c in columns:
-        if c.name in site.table.index:
-            p = site.table.points[site.table.index[c.name]]
-            c.point, c.role, c.role_why, c.unit = c.name, p.role, "the name is the site's own", c.unit or p.unit
+        own = bare_name(c.name)
+        if f"sp:{own}" in given:
+            c.role_why = "what was decided stands in a column of its own"
+            continue  # an export of coolctl's: the setpoint's point itself is never heard
+        if own.removeprefix("sp:") in site.table.index:
+            p = site.table.points[site.table.index[own.removeprefix("sp:")]]
+            c.point, c.role, c.role_why, c.unit = p.id, p.role, "the name is the site's own", c.unit or p.unit
             continue
         if not c.role or not c.unit:
             continue
