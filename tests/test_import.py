@@ -295,6 +295,30 @@ def test_import_hourly_log_shows_the_same_stamp_twice(load) -> None:  # type: ig
     assert got.value("chwst")[got.t_s == utc("2026-10-25T01:00")] == pytest.approx(3.0)
 
 
+@pytest.mark.parametrize("sorted_by_point", [False, True])
+def test_import_long_log_through_the_repeated_hour(load, probe, sorted_by_point: bool) -> None:  # type: ignore[no-untyped-def]
+    """Unaligned samples of three points; each figure is the moment at which it was taken."""
+    rng, zone, start_s = random.Random(2), zoneinfo.ZoneInfo("America/New_York"), utc("2026-11-01T03:00")
+    points = {"P/CHWS-T": 5.0, "P/CHWR-T": 10.0, "P/CH1 Run": 0.0}
+    rows = []
+    for k in range(0, 6 * 3600, 7):
+        point = rng.choice(list(points))
+        local = datetime.datetime.fromtimestamp(start_s + k, zone).strftime("%d.%m.%Y %H:%M:%S")
+        value = rng.choice(["On", "Off"]) if "Run" in point else f"{points[point] + k / 10000:.4f}".replace(".", ",")
+        rows.append(f"{point};{local};{value}")
+    rows = sorted(rows, key=lambda r: r.split(";")[0]) if sorted_by_point else rows
+    text = "Point;Timestamp;Value\n" + "\n".join(rows) + "\n"
+    rules = probe(text)["map"].replace("Asia/Shanghai", "America/New_York").replace("step_s = 14.0", "step_s = 7.0")
+    got = load(text, map=rules)
+    assert got.found("repeated_hour") and not got.found("text_not_understood") and got.t_s[-1] >= start_s + 6 * 3600 - 60
+    for point, base in (("chwst", 5.0), ("chwrt", 10.0)):
+        value, age_s = got.value(point), got.age_s(point)
+        known = ~np.isnan(value)
+        assert known.mean() > 0.9
+        taken_s = start_s + (value[known] - base) * 10000
+        assert np.abs(taken_s - (got.t_s - age_s)[known]).max() < 1.0  # four decimals of the figure
+
+
 def test_import_newest_first_is_turned_round(load) -> None:  # type: ignore[no-untyped-def]
     got = load(wide([(t, str(k)) for k, t in enumerate(minutes(50))][::-1]))
     assert got.found("newest_first") and (np.diff(got.t_s) > 0).all()

@@ -23,6 +23,8 @@ from coolctl.trends.probe import as_json, probe
 from coolctl.trends.source import log_files
 from coolctl.trends.write import RowWriter
 
+PROBE_CELLS = 50e6  # some ten seconds
+
 
 def step(text: str) -> float:
     """Seconds between ticks, 1 to 60: what a tick may be called at."""
@@ -61,7 +63,7 @@ def main(args: argparse.Namespace) -> int:
 def _probe(paths: list[Path], site: Site | None, args: argparse.Namespace) -> int:
     found = probe(paths, site)
     # The map as it stands in the answer is what is tried, so that it is known to work.
-    trial = Importer(paths, parse_map(found.map_text, "the map of --probe"), site, args.step)
+    trial = Importer(paths, parse_map(found.map_text, "the map of --probe"), site, args.step, PROBE_CELLS)
     trial.run()
     findings = [*found.findings, *trial.findings()]
     data = {"files": [p.name for p in paths], **as_json(found), "findings": [f.json() for f in findings]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -41,6 +42,8 @@ def utc_text(unix_s: float) -> str:
 
 def span_text(seconds: float) -> str:
     """A length of time in the unit that people would use."""
+    if seconds != seconds:
+        return "a time that one row does not tell"
     for unit, length_s in (("d", 86400.0), ("h", 3600.0), ("min", 60.0)):
         if seconds >= 1.5 * length_s:
             return f"{seconds / length_s:.3g} {unit}"
@@ -87,15 +90,11 @@ class Notes:
             by_column.setdefault(column, []).append((text, tally))
         for column, seen in by_column.items():
             shown = ", ".join(f"{text[:30]!r} x {tally.count}" for text, tally in seen[:4])
-            found.append(
-                Finding(
-                    "text_not_understood",
-                    WARNING,
-                    column,
-                    f"{shown}; first at {seen[0][1].where}; taken as no good value",
-                    f"say what it means: states = {{{seen[0][0][:30]!r} = 1}} in this column's row of the map",
-                )
-            )
+            cure = f"say what it means: states = {{{seen[0][0][:30]!r} = 1}} in this column's row of the map"
+            if all(re.fullmatch(r"[+-]?\d+[.,]\d+", text) for text, _ in seen):
+                cure = "figures with the other decimal mark: set decimal under [log]"
+            where = f"first at {seen[0][1].where}"
+            found.append(Finding("text_not_understood", WARNING, column, f"{shown}; {where}; taken as no good value", cure))
         return found
 
 
@@ -130,6 +129,7 @@ MEANING = {
     "missing_hour": (
         WARNING, "{n} stamps lie in the hour that is left out when summer time begins ({example})", _SUMMER,
     ),
+    "looked_at_the_beginning": (NOTE, "a large log: looked at up to {example}", "the import itself looks at all of it"),
     "bad_status": (NOTE, "{n} samples carry a status that says they are not good, such as {example!r}; not believed", ""),
     "point_not_mapped": (NOTE, "{n} rows belong to points that the map does not name, such as {example!r}", ""),
     "zero_rows": (NOTE, "{n} rows in which every temperature is exactly 0 were taken as no answer", ""),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from coolctl.tariff import PriceClock
 from coolctl.trends.balance import check_balance, plant_of
 from coolctl.trends.checks import Column, check_columns
 from coolctl.trends.digest import Digest
-from coolctl.trends.findings import Finding, Notes
+from coolctl.trends.findings import Finding, Notes, utc_text
 from coolctl.trends.grid import EMPTY_S, Resampler, Ticks, channel, ticks_between
 from coolctl.trends.map_schema import MapFile, PointTableRow, unit_named
 from coolctl.trends.reading import Frame, Log, WideLogs, gather
@@ -32,8 +33,8 @@ Sink = Callable[[F64, F64, F64, F64], None]
 class Importer:
     """One import: logs, map, and the site whose points are filled (None: only the checks)."""
 
-    def __init__(self, paths: list[Path], file: MapFile, site: Site | None, step_s: float = 0.0):
-        self.file, self.site, self.notes = file, site, Notes()
+    def __init__(self, paths: list[Path], file: MapFile, site: Site | None, step_s: float = 0.0, cells_max: float = math.inf):
+        self.file, self.site, self.notes, self._cells_left = file, site, Notes(), cells_max
         self.step_s = step_s or file.grid.step_s
         self.logs = [Log(path, file, self.notes) for path in paths]
         self.sources = list(dict.fromkeys(name for row in file.points for name in row.sources()))
@@ -90,9 +91,13 @@ class Importer:
             v = self._resampler.internal(frame.v)
             grid_s = ticks_between(frame.t_s, emitted_s, self.step_s, self._resampler.hold_max_s + EMPTY_S)
             emitted_s = float(grid_s[-1]) if len(grid_s) else emitted_s
+            self._cells_left -= frame.v.size
             ticks = self._resampler.ticks(frame.t_s, v, grid_s)
             self.digest.add(ticks, v)
             yield ticks
+            if self._cells_left < 0.0:
+                self.notes.add("looked_at_the_beginning", "all columns", 1, utc_text(emitted_s))
+                return
 
     def _by_age(self) -> list[Log]:
         """Logs in the order of their first stamps."""

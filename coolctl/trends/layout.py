@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Container
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,7 +47,10 @@ class Layout(NamedTuple):
 
 def split_line(line: str, separator: str) -> list[str]:
     """Cells of one line."""
-    return [c.strip() for c in next(csv.reader([line], delimiter=separator), [])]
+    try:
+        return [c.strip() for c in next(csv.reader([line], delimiter=separator), [])]
+    except csv.Error:  # a cell longer than any name or figure: not this separator, or no log
+        return [line[:80]]
 
 
 def first_lines(path: Path, count: int = SAMPLE_LINES) -> list[str]:
@@ -83,7 +87,7 @@ def guess_layout(path: Path) -> Layout:
     units = rows[units_line - 1] if units_line else []
     data = [r for r in rows[data_at:] if len(r) >= min(width, 2)]
     kind, point_at, value_at, status_at = _kind(names, data, time_at, clock_at)
-    decimal = _decimal(data, separator, {time_at, clock_at, point_at})
+    decimal = decimal_of(data, separator, {time_at, clock_at, point_at})
     return Layout(separator, decimal, header_line, units_line, data_at + 1, names, units, kind,
                   time_at, clock_at, point_at, value_at, status_at, data)  # fmt: skip
 
@@ -174,7 +178,8 @@ def _kind(names: list[str], data: list[list[str]], time_at: int, clock_at: int) 
     return "wide", -1, -1, -1
 
 
-def _decimal(data: list[list[str]], separator: str, not_here: set[int]) -> str:
+def decimal_of(data: list[list[str]], separator: str, not_here: Container[int] = ()) -> str:
+    """The mark that more figures have in their middle."""
     cells = [c for r in data for k, c in enumerate(r) if k not in not_here]
     comma = sum(bool(re.match(r"^[+-]?\d+,\d+$", c)) for c in cells) if separator != "," else 0
     comma += sum(bool(re.match(r"^[+-]?\d+,\d{1,2}$", c)) for c in cells) if separator == "," else 0

@@ -11,8 +11,8 @@ import numpy as np
 from coolctl.errors import TrendError
 from coolctl.points import ROLES
 from coolctl.site import Site
-from coolctl.trends.findings import WARNING, Finding, Notes
-from coolctl.trends.layout import Layout, guess_layout
+from coolctl.trends.findings import NOTE, WARNING, Finding, Notes
+from coolctl.trends.layout import Layout, decimal_of, guess_layout
 from coolctl.trends.map_schema import MapFile
 from coolctl.trends.map_text import ColumnGuess, map_text
 from coolctl.trends.names import TEMPERATURE_ROLES, plain, role_of
@@ -57,11 +57,18 @@ def probe(paths: list[Path], site: Site | None) -> Probe:
     if form is None:
         raise TrendError(paths[0], layout.data_line, "the times of this log have no form that is known here")
     cells, stamps_of = _joined(paths, samples, alone)
+    if layout.kind == "long":
+        # The first lines may be states alone, where a log is sorted by its points.
+        layout = layout._replace(decimal=decimal_of([list(found) for found in cells.values()], layout.separator))
     columns = [_column(name, found, layout) for name, found in cells.items()]
     _fill_units(columns, cells, layout.decimal)
     _name_points(columns, site)
     interval_s = _intervals(columns, samples, stamps_of, form)
     tz, tz_why, findings = _zone(samples[0], form, site)
+    above = max(layout.header_line, layout.units_line)
+    if above and layout.data_line > above + 1:
+        where, cure = f"{paths[0].name}:{above + 1}", "data_line in the map says where the data begin"
+        findings.append(Finding("lines_passed_over", NOTE, where, f"no stamp before line {layout.data_line}", cure))
     if not form.sure:
         findings.append(Finding("day_or_month_first", WARNING, str(paths[0].name), form.why, "set [time] format to dmy or mdy"))
     if form.day_month_exchanged:

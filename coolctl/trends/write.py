@@ -53,6 +53,15 @@ def encode_columns(block: F64, first_index: int) -> bytes:
     return frame_rows(payload, block.shape[1], first_index)
 
 
+def _free_name(folder: Path, site_name: str) -> str:
+    """A run's name that no file of the folder begins with."""
+    while True:
+        name = f"{site_name}-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{os.getpid()}"
+        if not any(folder.glob(f"{name}-*")):
+            return name
+        time.sleep(0.1)
+
+
 class RowWriter:
     """Writes the inputs of ticks as a run under `folder`; nothing is ever overwritten."""
 
@@ -62,7 +71,7 @@ class RowWriter:
         names = columns(site)[: unpack.decision_at]
         self._header = {**header, "columns": names}
         self._folder = folder
-        self._name = f"{site.name}-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{os.getpid()}"
+        self._name = _free_name(folder, site.name)
         rows = min(max(BLOCK_BYTES // (8 * len(names)), BLOCK_ROWS_MIN), ROWS_MAX)
         self._block = np.full((len(names), rows), np.nan)
         view = GatewayView()
