@@ -22,10 +22,11 @@ from coolctl.points import Quality
 from coolctl.recording import _FRAME, Recording, decode_rows, encode_rows
 from coolctl.site import load_site
 from coolctl.trace import Unpacker, columns
-from coolctl.trends import cells
+from coolctl.trends import cells, reading
 from coolctl.trends.findings import Notes
 from coolctl.trends.names import role_of
 from coolctl.trends.order import in_order
+from coolctl.trends.source import pieces
 from coolctl.trends.stamps import StampReader, guess_form
 from coolctl.trends.unit_words import unit_in_name, unit_of
 from coolctl.trends.values import value_of
@@ -486,6 +487,17 @@ def test_import_date_and_time_in_two_columns(load, probe) -> None:  # type: igno
     text = "Date,Time,CHWST\n" + "".join(f"13/03/2026,00:{m:02d}:00,7.{m}\n" for m in range(10))
     got = load(text, map=probe(text)["map"])
     assert len(got.t_s) == 10 and got.t_s[0] == utc("2026-03-12T16:00")  # the site's zone is Shanghai's
+
+
+def test_import_does_not_depend_on_how_the_log_is_cut_into_pieces(load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    rows = [(t, str(5 + k % 7) if k % 5 else "") for k, t in enumerate(minutes(500))]
+    rows[63:66] = [("2070-01-01 00:00", "9")] * 3
+    whole = load(wide(rows))
+    monkeypatch.setattr(reading, "ROWS", 17)
+    monkeypatch.setattr(reading, "pieces", functools.partial(pieces, size=999))
+    cut = load(wide(rows))
+    assert cut.rows.tobytes() == whole.rows.tobytes() and len(cut.t_s) == 500
+    assert cut.found("clock_jump_ahead")[0]["where"] == whole.found("clock_jump_ahead")[0]["where"] == "log.csv:65"
 
 
 def test_import_row_numbers_in_words_are_right_behind_blank_and_foreign_lines(load) -> None:  # type: ignore[no-untyped-def]

@@ -243,6 +243,7 @@ def _gaps(columns: list[Column], d: Digest, interval_s: float) -> Iterator[Findi
     youngest_s = np.fmin.reduce(d.age_s, axis=0)
     limit_s = max(GAP_TIMES * interval_s, GAP_MIN_S)
     silent = youngest_s > limit_s
+    youngest_s = np.where(np.isfinite(youngest_s), youngest_s, 0.0)  # nothing was heard yet
     ends = np.flatnonzero(np.diff(np.concatenate([[0], silent.astype(np.int8), [0]])))
     spans = [(float(d.t_s[a] - youngest_s[a]), float(d.t_s[min(b, len(d.t_s) - 1)])) for a, b in ends.reshape(-1, 2).tolist()]
     spans += [
