@@ -24,6 +24,8 @@ VERBS = (
     ("evaluate", "coolctl.cli_evaluate", "compare controllers in closed loop on the simulated plant"),
     ("replay", "coolctl.replay", "the same decisions from a recording, bit for bit"),
     ("calibrate", "coolctl.cli_calibrate", "what a recording tells of the plant's machines, and what it cannot"),
+    ("import", "coolctl.trends.cli_import", "trend logs into a recording; --probe says what they are"),
+    ("export", "coolctl.trends.cli_export", "a recording as CSV, Parquet or line protocol"),
     ("commission", "coolctl.cli_commission", "small supervised steps of each setpoint, and what answers them"),
     ("train", "coolctl.training.cli", "make a policy: expert labels, network, ONNX and passport"),
 )

@@ -23,7 +23,7 @@ from coolctl.psychro import CP_WATER_JKGK
 from coolctl.recording import Recording
 from coolctl.site import Site
 from coolctl.thermal.params import hall_array, plant_params
-from coolctl.trace import Unpacker, open_recording
+from coolctl.trace import Unpacker, imported, open_recording
 from coolctl.training.chiller_fit import ROWS_MIN, fit_chiller, goodness, powers_w
 
 F64 = NDArray[np.float64]
@@ -44,6 +44,15 @@ def main(args: argparse.Namespace) -> int:
     if emit_json(found, args.json):
         print(render(found))
     return EXIT_OK
+
+
+def _supply_setpoints(recording: Recording, site: Site) -> list[int]:
+    """Columns of each hall's supply air setpoint: as decided, or, in an imported recording, as the log has it."""
+    if not imported(recording):
+        return [recording.columns.index(f"sp:{name}") for name in site.u_names[U_HALL::2]]
+    # `override` is never known there: what stands for a site whose setpoint is no point.
+    return [1 + int(i) if i >= 0 else recording.columns.index(f"override:{name}")
+            for i, name in zip(site.u_point[U_HALL::2], site.u_names[U_HALL::2], strict=True)]  # fmt: skip
 
 
 class ChillerRow(NamedTuple):
@@ -70,7 +79,7 @@ class Study:
     def read(self, recording: Recording, original: Site) -> Study:
         """Run over every tick of `recording`, made with `original`."""
         unpack = Unpacker(original)
-        sat_sp = [recording.columns.index(f"sp:{name}") for name in original.u_names[U_HALL::2]]
+        sat_sp = _supply_setpoints(recording, original)
         for block in recording.rows():
             for row in block:
                 snap = unpack.inputs(row)[0]

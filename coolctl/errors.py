@@ -67,6 +67,16 @@ class ForeignRecording(RecordingError):
     exit_code = EXIT_CHECK_FAILED
 
 
+class TrendError(CoolctlError):
+    """A trend log cannot be read; the message begins with the file, and with the line where there is one."""
+
+    exit_code = EXIT_FAILED
+
+    def __init__(self, path: object, line: int | None, message: str):
+        self.path, self.line = str(path), line
+        super().__init__(f"{path}:{line}: {message}" if line else f"{path}: {message}")
+
+
 class WrongSite(CoolctlError):
     """A site file was named that does not go with what it was named for."""
 

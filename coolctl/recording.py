@@ -43,8 +43,12 @@ def encode_rows(rows: F64, first_index: int) -> bytes:
     delta = bits.copy()
     delta[1:] ^= bits[:-1]
     planes = np.ascontiguousarray(delta.T).view(np.uint8).reshape(rows.shape[1], rows.shape[0], 8).transpose(2, 0, 1)
-    payload = zlib.compress(np.ascontiguousarray(planes).tobytes(), 1)
-    return _FRAME.pack(ROWS, len(payload), len(rows), first_index, zlib.crc32(payload)) + payload
+    return frame_rows(zlib.compress(np.ascontiguousarray(planes).tobytes(), 1), len(rows), first_index)
+
+
+def frame_rows(payload: bytes, rows: int, first_index: int) -> bytes:
+    """A block frame of byte planes that are deflated already."""
+    return _FRAME.pack(ROWS, len(payload), rows, first_index, zlib.crc32(payload)) + payload
 
 
 def decode_rows(payload: bytes, rows: int, columns: int) -> F64:

@@ -21,7 +21,7 @@ from coolctl.edge.onnx_policy import load_policy
 from coolctl.errors import EXIT_CHECK_FAILED, EXIT_OK, EXIT_USAGE, ModelError
 from coolctl.recording import Recording
 from coolctl.site import Site
-from coolctl.trace import Unpacker, open_recording
+from coolctl.trace import Unpacker, imported, open_recording
 
 F64 = NDArray[np.float64]
 
@@ -64,6 +64,12 @@ def main(args: argparse.Namespace) -> int:
         print("--verify compares with the recording itself: not together with --model or --site", file=sys.stderr)
         return EXIT_USAGE
     recording, original, site = open_recording(args.recording, args.site)
+    if imported(recording):
+        if args.verify:
+            print(f"{recording.segments[0]}: imported from trend logs, so it holds no decisions to verify; without --verify "
+                  "replay tells what the controller would have done", file=sys.stderr)  # fmt: skip
+            return EXIT_USAGE
+        what_if = True
     policy = _policy(recording, args)
     result = _replay(recording, original, site, policy, args, what_if)
     _report(recording, result, args, what_if)
@@ -102,7 +108,8 @@ def _replay(
     now_names = row_columns(site)
     shared = [n for n in names if n in set(now_names)]
     recorded_at, now_at = [names.index(n) for n in shared], [now_names.index(n) for n in shared]
-    model_at = shared.index("term:plan_w")
+    model_now_at = now_names.index("term:plan_w")
+    model_then_at = names.index("term:plan_w") if "term:plan_w" in names else -1
     started = time.perf_counter()
     for block in recording.rows():
         for row in block:
@@ -115,10 +122,12 @@ def _replay(
             controller.control.override_u = unpack.overrides(row)
             decision = controller.tick_snapshot(snap, gateway)
             ticks, last_s = ticks + 1, snap.now_s
-            mine, theirs = decision.row()[now_at], unpack.decision(row)[recorded_at]
+            now, then = decision.row(), unpack.decision(row)
+            mine, theirs = now[now_at], then[recorded_at]
             if difference is None and not what_if and mine.tobytes() != theirs.tobytes():
                 difference = _first_difference(ticks, snap.now_s, shared, theirs, mine)
-            for side, watt in enumerate((float(theirs[model_at]), float(mine[model_at]))):
+            was_w = float(then[model_then_at]) if model_then_at >= 0 else math.nan
+            for side, watt in enumerate((was_w, float(now[model_now_at]))):
                 watts[side] += watt if watt == watt else 0.0
             if terms and snap.now_s - first_s >= args.from_s:
                 terms.write(decision)
@@ -173,7 +182,9 @@ def _report(recording: Recording, r: Result, args: argparse.Namespace, what_if: 
     print(f"{r.ticks} ticks, {r.plant_s:.0f} s of plant time in {r.seconds:.2f} s: {speed:.0f}x real time")
     for text in recording.damage:
         print(f"damage: {text}")
-    if what_if:
+    if imported(recording):
+        print(f"imported, no decisions recorded; planned power replayed {r.replayed_w / 1e3:.1f} kW (mean, in the model)")
+    elif what_if:
         print(f"planned power: recorded {r.recorded_w / 1e3:.1f} kW, replayed {r.replayed_w / 1e3:.1f} kW (mean, in the model)")
     elif r.difference:
         d = r.difference

@@ -84,6 +84,11 @@ def header(
     }
 
 
+def imported(recording: Recording) -> bool:
+    """Whether it was made from trend logs: inputs alone, in UTC, without decisions."""
+    return bool(recording.header.get("imported"))
+
+
 def site_of(head: dict[str, Any], where: str) -> Site:
     """The site that a recording was made with. Raises `ConfigError`."""
     texts = head["record_texts"]

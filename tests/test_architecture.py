@@ -22,7 +22,7 @@ FLOORS = (
     ("points", "dialects", "tariff", "site_points", "site_nominal", "site_checks", "site"),
     ("thermal",),
     ("control",),
-    ("edge", "training", "savings", "gateway", "decision_json", "trace", "controller", "audit", "daemon_state"),
+    ("edge", "training", "savings", "gateway", "decision_json", "trace", "trends", "controller", "audit", "daemon_state"),
     ("daemon_link", "metrics_view", "warmup", "reload", "doctor", "daemon", "promotion", "gateway_main", "web", "replay", "demo", "cli", "cli_check",
      "cli_evaluate", "cli_mode", "cli_points", "cli_calibrate", "cli_commission"),
 )  # fmt: skip

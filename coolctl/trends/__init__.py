@@ -1,0 +1,1 @@
+"""Trend logs in and out: what a building management system exports becomes a recording, and a recording becomes files."""
