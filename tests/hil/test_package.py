@@ -18,7 +18,7 @@ from machine import Machine, booted, overlay, quieten, why_not
 PACKAGES = "systemd,systemd-sysv,python3,libgomp1,mosquitto,mosquitto-clients,procps"
 BUILT = sorted((ROOT / "build").glob("coolctl_*.deb"))
 pytestmark = [pytest.mark.hil, pytest.mark.package, pytest.mark.timeout(900)]
-SUITE = "bookworm"
+SUITE, PACKAGE = "bookworm", "/srv/coolctl.deb"
 SITE = "/etc/coolctl/simulated.toml"
 
 
@@ -42,7 +42,7 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     folder = tmp_path_factory.mktemp("fresh")
     with overlay(folder, base) as root:
         quieten(root)
-        shutil.copy(BUILT[-1], root / "root/coolctl.deb")
+        shutil.copy(BUILT[-1], root / "srv/coolctl.deb")
         with booted(root, folder) as machine:
             machine.run("systemctl", "start", "mosquitto")
             yield machine
@@ -50,7 +50,7 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
 
 def test_from_package_to_ready(fresh: Machine) -> None:
     begun_s = time.monotonic()
-    fresh.run("dpkg", "-i", "/root/coolctl.deb", timeout_s=300.0)
+    fresh.run("dpkg", "-i", PACKAGE, timeout_s=300.0)
     installed_s = time.monotonic() - begun_s
     for unit in ("sim-plant@", "gateway@"):
         fresh.run("systemctl", "start", f"coolctl-{unit}simulated", timeout_s=200.0)
@@ -79,7 +79,7 @@ def test_an_upgrade_keeps_a_changed_site_file_and_what_runs(fresh: Machine) -> N
     changed = site.read_text().replace("rack_inlet_limit_c = 26.0", "rack_inlet_limit_c = 25.5")
     site.write_text(changed)
     before = fresh.show("coolctl@simulated", "MainPID")
-    fresh.run("dpkg", "-i", "--force-confold", "/root/coolctl.deb", timeout_s=300.0)
+    fresh.run("dpkg", "-i", "--force-confold", PACKAGE, timeout_s=300.0)
     assert site.read_text() == changed
     assert fresh.show("coolctl@simulated", "ActiveState") == "active" and fresh.show("coolctl@simulated", "MainPID") != before
 
@@ -90,5 +90,5 @@ def test_removal_hands_back_and_purge_leaves_nothing(fresh: Machine) -> None:
     assert (fresh.root / SITE.lstrip("/")).exists(), "a removal keeps what a person wrote"
     fresh.run("dpkg", "-P", "coolctl", timeout_s=120.0)
     left = fresh.run("find", "/", "-xdev", "-name", "*coolctl*", "-not", "-path", "/proc/*", "-not", "-path", "/sys/*")
-    kept = [p for p in left.split() if not p.startswith(("/root/", "/run/", "/sys/", "/var/log/", "/var/lib/dpkg/"))]
+    kept = [p for p in left.split() if p != PACKAGE and not p.startswith(("/run/", "/sys/", "/var/log/", "/var/lib/dpkg/"))]
     assert kept == [], kept
