@@ -68,10 +68,13 @@ def map_text(layout: Layout, form: Guess, tz: str, interval_s: float, columns: l
     lines += ["", "[grid]", f"step_s = {float(step_s)}", f"max_hold_s = {nice_s(HOLDS * interval_s)}"]
     taken: set[str] = set()
     for group in _groups(columns):
+        parts = [group]
         if group[0].point in taken:  # the same point in another unit: one of the two is something else
-            group = [replace(group[0], point="", role="", role_why=f"{group[0].point} is another row's already"), *group[1:]]
+            why = f"{group[0].point} is another row's already"
+            parts = [[replace(c, point="", role="", role_why=why)] for c in group]
         taken |= {group[0].point} - {""}
-        lines += ["", *_row(group, interval_s, site)]
+        for part in parts:
+            lines += ["", *_row(part, interval_s, site)]
     lines += _running(columns, site)
     return "\n".join(lines) + "\n"
 
