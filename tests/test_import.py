@@ -580,6 +580,13 @@ def test_probe_without_a_site_names_roles_and_says_the_zone_is_a_guess(probe) ->
     assert [f for f in said["findings"] if f["name"] == "zone_not_told"] and 'role = "chwst"' in said["map"]
 
 
+def test_probe_one_point_in_two_units_is_one_row_and_a_doubt(probe) -> None:  # type: ignore[no-untyped-def]
+    header = "time,CHWST [°C],CHW Supply A [°F],CHW Supply B [°F]"
+    said = probe(wide([(t, "7", "44", "45") for t in minutes(30)], header))
+    rows = tomllib.loads(said["map"])["points"]
+    assert [r.get("point", "") for r in rows] == ["chwst", "", ""] and "another row's already" in said["map"]
+
+
 def test_probe_prints_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write(tmp_path / "log.csv", plant(60))
     assert cli.main(["import", str(path), "--probe", "--site", str(SITE)]) == OK

@@ -68,6 +68,11 @@ def column_names(path: Path, separator: str, header_line: int, data_line: int) -
     return [c or f"#{k + 1}" for k, c in enumerate(cells)] if header_line else [f"#{k + 1}" for k in range(len(cells))]
 
 
+def widest_row(path: Path, separator: str) -> int:
+    """Cells of the widest row near the beginning: a header may be shorter than its rows."""
+    return max(len(split_line(line, separator)) for line in first_lines(path))
+
+
 def guess_layout(path: Path) -> Layout:
     """The layout of a log. Raises `TrendError` where no column holds stamps."""
     lines = first_lines(path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from coolctl.points import ROLES
 from coolctl.site import Site
@@ -66,8 +66,15 @@ def map_text(layout: Layout, form: Guess, tz: str, interval_s: float, columns: l
             [f"status = {column(layout.status_at)}"] if layout.status_at >= 0 else []
         )
     lines += ["", "[grid]", f"step_s = {float(step_s)}", f"max_hold_s = {nice_s(HOLDS * interval_s)}"]
+    taken: set[str] = set()
     for group in _groups(columns):
-        lines += ["", *_row(group, interval_s, site)]
+        parts = [group]
+        if group[0].point in taken:  # the same point in another unit: one of the two is something else
+            why = f"{group[0].point} is another row's already"
+            parts = [[replace(c, point="", role="", role_why=why)] for c in group]
+        taken |= {group[0].point} - {""}
+        for part in parts:
+            lines += ["", *_row(part, interval_s, site)]
     lines += _running(columns, site)
     return "\n".join(lines) + "\n"
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from coolctl.errors import ConfigError, Fault, TrendError, nearest
 from coolctl.trends import cells
 from coolctl.trends.findings import Notes, utc_text
-from coolctl.trends.layout import column_names
+from coolctl.trends.layout import column_names, widest_row
 from coolctl.trends.map_schema import MapFile
 from coolctl.trends.order import in_order, newest_first
 from coolctl.trends.source import pieces, stem, words
@@ -54,7 +54,8 @@ def rows_of(
     path: Path, file: MapFile, number_at: list[int], text_at: list[int], names: list[str], notes: Notes
 ) -> Iterator[Rows]:
     """The cells of a log: columns `number_at` as numbers, `text_at` as text."""
-    slot = np.full(max([len(names), *(k + 1 for k in number_at + text_at)]), cells.SKIP, dtype=np.int64)
+    names = names + [f"#{k + 1}" for k in range(len(names), max(number_at + text_at, default=0) + 1)]
+    slot = np.full(len(names), cells.SKIP, dtype=np.int64)
     for row, k in enumerate(number_at):
         slot[k] = row
     for row, k in enumerate(text_at):
@@ -104,6 +105,7 @@ class Log:
     def __init__(self, path: Path, file: MapFile, notes: Notes):
         self.path, self.file, self.notes = path, file, notes
         self.names = column_names(path, file.log.separator, file.log.header_line, file.log.data_line)
+        self._width = max(len(self.names), widest_row(path, file.log.separator))
         self.time_at = [self.column(file.time.column, "time.column")]
         if file.time.clock_column:
             self.time_at.append(self.column(file.time.clock_column, "time.clock_column"))
@@ -113,7 +115,7 @@ class Log:
         """Position of a column. Raises `ConfigError` where the log has none of that name, or several."""
         if name in self.names and self.names.count(name) == 1:
             return self.names.index(name)
-        if name.startswith("#") and name[1:].isdigit() and 0 < int(name[1:]) <= len(self.names):
+        if name.startswith("#") and name[1:].isdigit() and 0 < int(name[1:]) <= self._width:
             return int(name[1:]) - 1
         where = f"{self.path}:{self.file.log.header_line or 1}"
         if name in self.names:
@@ -125,7 +127,7 @@ class Log:
 
     def has(self, name: str) -> bool:
         """Whether the log has this column."""
-        return name in self.names or (name.startswith("#") and name[1:].isdigit() and 0 < int(name[1:]) <= len(self.names))
+        return name in self.names or (name.startswith("#") and name[1:].isdigit() and 0 < int(name[1:]) <= self._width)
 
     def stamps(self, rows: Rows, count: int) -> tuple[F64, F64, list[str] | None]:
         """Stamps of rows, those that cannot be read counted."""
