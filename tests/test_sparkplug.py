@@ -335,7 +335,7 @@ def test_null_bad_and_stale_are_bad_at_once(metric: Metric) -> None:
 def test_quality_that_is_no_number_is_not_good() -> None:
     d = born()
     text = pb.field(9, pb.field(1, "Quality") + pb.field(2, pb.field(1, STRING) + pb.field(8, "good")))
-    metric = pb.field(2, 2) + pb.field(6, 1) + text + pb.fixed(13, 9.0, "d")
+    metric = pb.field(2, 2) + pb.field(6, 1) + pb.field(8, b"") + text + pb.fixed(13, 9.0, "d")
     assert read(d, DEVICE.format("DATA"), pb.field(2, metric) + pb.field(3, 2)) == {"supply": None}
 
 
