@@ -13,6 +13,7 @@ from test_control import GOOD
 from coolctl import lease
 from coolctl.control.mode import ModeMachine
 from coolctl.control.shield import BIT, EVALUATE_AGAIN, MODE_CHANGE_FAN_RATIO, Context
+from coolctl.controller import Controller
 from coolctl.dialects import Decoder, encode_single
 from coolctl.errors import ModelError
 from coolctl.gateway import EpochFile, GatewayCore
@@ -154,6 +155,64 @@ def test_nothing_is_published_before_the_plant_is_heard_or_while_another_leads()
     assert machine.step(GOOD._replace(heard=False), 0.0, 1.0) == ("release", "no telemetry heard yet")
     assert machine.step(GOOD._replace(held=False), 1.0, 1.0) == ("release", "another controller holds the gateway")
     assert machine.step(GOOD, 2.0, 1.0)[0] == "fallback"
+
+
+def confirmed_for(seconds: int) -> ModeMachine:
+    """A grant of `fallback` whose setpoints the plant has confirmed for a while."""
+    machine = ModeMachine("fallback", 300.0)
+    for k in range(seconds):
+        machine.step(GOOD, float(k), 1.0)
+    return machine
+
+
+def test_plant_that_does_not_confirm_is_given_back_after_fifteen_seconds() -> None:
+    machine = confirmed_for(60)
+    silent = GOOD._replace(ack_agrees=False)
+    modes = [machine.step(silent, 60.0 + k, 1.0)[0] for k in range(400)]
+    assert modes.index("release") == 14  # with the fifteenth second
+    assert modes[14:314] == ["release"] * 300 and modes[314] == "fallback", "asked again after five minutes"
+    assert machine.step(GOOD, 500.0, 1.0)[0] == "fallback"
+
+
+def test_confirmations_that_come_back_in_time_start_the_count_anew() -> None:
+    machine = confirmed_for(60)
+    silent = GOOD._replace(ack_agrees=False)
+    for k in range(100):
+        assert machine.step(GOOD if k % 14 == 13 else silent, 60.0 + k, 1.0)[0] == "fallback"
+
+
+def test_gateway_that_proves_itself_is_waited_for_longer() -> None:
+    machine, silent = ModeMachine("fallback", 300.0), GOOD._replace(ack_agrees=False)
+    modes = [machine.step(silent if k >= 8 else GOOD, float(k), 1.0)[0] for k in range(120)]
+    assert modes.index("release") == 8 + 89  # nothing was confirmed for long enough yet: a minute and a half
+
+
+def test_plant_that_never_confirms_is_left_alone_until_a_person_grants_anew() -> None:
+    machine, silent = confirmed_for(60), GOOD._replace(ack_agrees=False)
+    modes, now_s = [], 60.0
+    for _ in range(3000):
+        modes.append(machine.step(silent, now_s, 1.0)[0])
+        now_s += 1.0
+    assert sum(a == "release" != b for a, b in zip(modes, modes[1:], strict=False)) == 3
+    assert modes[-1000:] == ["release"] * 1000 and "an operator must grant anew" in machine.reason
+    machine.grant("fallback", "repaired")
+    assert machine.step(GOOD, now_s, 1.0)[0] == "fallback"
+
+
+def test_another_shield_goes_on_from_a_memory(loop, site: Site, policy) -> None:  # type: ignore[no-untyped-def]
+    """As JSON carries it: the same setpoints, timers and windows, so the same answer to the same wish."""
+    old = loop(site, policy, load=constant(0.6)).run(400).controller.control.shield
+    memory = json.loads(json.dumps(old.memory()))
+    new = Controller(site, policy).control.shield
+    assert new.memory() != memory
+    new.recall(memory)
+    assert new.memory() == memory == old.memory()
+    assert new.last is not None and (new.last == old.last).all() and new._changed_s == old._changed_s
+    assert new._started_s == old._started_s
+    fresh = Controller(site, policy).control.shield
+    blank = json.loads(json.dumps(fresh.memory()))
+    new.recall(blank)
+    assert new.last is None and new.memory() == fresh.memory()
 
 
 def test_person_who_grants_emergency_or_fallback_gets_it() -> None:

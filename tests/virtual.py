@@ -197,6 +197,7 @@ class VirtualStack:
         mode: str = "auto", gateway: type[GatewayService] = GatewayService, plant: SimPlant | None = None, **more: Any,
     ):  # fmt: skip
         self.site, self.folder, self._gateway_class, self._more = site, folder, gateway, more
+        folder.mkdir(parents=True, exist_ok=True)
         self.site_path = folder / "site.toml"
         self.site_path.write_text(site.text, encoding="utf-8")
         self.bus = Client.bus = Bus()
