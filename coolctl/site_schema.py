@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from coolctl.edge_schema import GatewayTable, MetricsTable, MqttTable, PointTableRow, RecorderTable, TelemetryTable, WebTable
+from coolctl.measure_schema import ReportTable, SwitchbackTable
 from coolctl.schema_base import Celsius, Count, Name, NonNegative, Positive, Ratio, Table
 
 
@@ -295,6 +296,7 @@ class SiteFile(Table):
     dwell: DwellTable = DwellTable()
     control: ControlTable = ControlTable()
     promotion: PromotionTable = PromotionTable()
+    switchback: SwitchbackTable = SwitchbackTable()
     plant: PlantTable
     weather: WeatherTable = WeatherTable()
     mqtt: MqttTable = MqttTable()
@@ -306,4 +308,5 @@ class SiteFile(Table):
     objective: ObjectiveTable = ObjectiveTable()
     metrics: MetricsTable = MetricsTable()
     web: WebTable = WebTable()
+    report: ReportTable = ReportTable()
     recorder: RecorderTable = RecorderTable()
