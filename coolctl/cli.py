@@ -24,6 +24,7 @@ VERBS = (
     ("replay", "coolctl.replay", "the same decisions from a recording, bit for bit"),
     ("calibrate", "coolctl.cli_calibrate", "what a recording tells of the plant's machines, and what it cannot"),
     ("commission", "coolctl.cli_commission", "small supervised steps of each setpoint, and what answers them"),
+    ("report", "coolctl.cli_report", "what recordings say is saved, with its uncertainty, service and key figures"),
     ("train", "coolctl.training.cli", "make a policy: expert labels, network, ONNX and passport"),
 )
 

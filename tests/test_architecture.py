@@ -24,7 +24,7 @@ FLOORS = (
     ("control",),
     ("edge", "training", "savings", "gateway", "decision_json", "trace", "controller", "audit", "daemon_state"),
     ("daemon_link", "metrics_view", "warmup", "reload", "daemon", "promotion", "gateway_main", "web", "replay", "demo", "cli", "cli_check",
-     "cli_evaluate", "cli_mode", "cli_points", "cli_calibrate", "cli_commission"),
+     "cli_evaluate", "cli_mode", "cli_points", "cli_calibrate", "cli_commission", "cli_report"),
 )  # fmt: skip
 PURE = ("coolctl.thermal.", "coolctl.control.")
 NOT_IN_PURE = {"time", "datetime", "socket", "threading", "logging", "os", "pathlib", "paho", "prometheus_client", "onnxruntime"}

@@ -16,7 +16,7 @@ PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob
 VERBS = {name: module for name, module, _ in cli.VERBS}
 PATH = re.compile(r"`((?:coolctl|sim_plant|config|models|tests|docs|tools|systemd)/[\w./-]*)`")
 LINK = re.compile(r"\]\(([^)#:]+)\)")
-COMMAND = re.compile(r"coolctl ((?:run|gateway|demo|web|mode|check-config|points|evaluate|replay|train)\b[^`\n|)]*)")
+COMMAND = re.compile(r"coolctl ((?:run|gateway|demo|web|mode|check-config|points|evaluate|replay|report|train)\b[^`\n|)]*)")
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 TARGET = re.compile(r"\bmake ([a-z]+)\b")
 
