@@ -163,6 +163,15 @@ def test_gaps_are_said_and_their_pairs_left_out(
     assert "1 gaps, 3.0" in (tmp_path / "out" / "report.html").read_text()
 
 
+def test_arms_that_were_not_drawn_are_seen(
+    tested_site: Site, rows: np.ndarray, report: tuple[dict, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert report[0]["saving"]["not_as_registered_h"] == 0.0
+    swapped, at = rows.copy(), columns(tested_site).index("switchback:arm")
+    swapped[:360, at] = 1.0 - swapped[:360, at]
+    assert as_json(record(tmp_path, tested_site, swapped), capsys)["saving"]["not_as_registered_h"] == 6.0
+
+
 def test_worse_service_is_not_called_equal(
     tested_site: Site, report: tuple[dict, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -52,6 +52,7 @@ def saving_of(g: Gathered) -> dict[str, Any]:
                 "p_randomisation": paired.p_randomisation, "with_washout_not_normalised": _interval(paired.raw),
                 "pairs": paired.pairs, "pairs_left_out": paired.pairs_left_out, "normalisation": _fit(paired.fit),
                 "block_h": t.block_h, "washout_h": t.washout_h, "days": t.days, "seed": t.seed,
+                "not_as_registered_h": g.not_as_registered_h(),
             }  # fmt: skip
     shadow = shadow_saving(g)
     few = f"; the switchback has {paired.pairs} pairs yet, {PAIRS_MIN} and more are needed" if paired else ""

@@ -31,7 +31,7 @@ METERS = ("chiller_power", "tower_power", "chw_pump_power", "cw_pump_power", "cr
 HEADER_KEYS = {"site_text", "record_texts", "config_hash", "site_name", "model_hash", "coolctl_version"}
 # Sums of a step. Energies in J of the seconds in which every meter was good.
 SUMS = ("seen_s", "good_s", "it_j", *METERS, "oawb_cs", "oawb_s", "model_j", "baseline_j", "shadow_s", "shadow_measured_j",
-        "carbon_kg", "policy_s", "block_s", "arm_s")  # fmt: skip
+        "carbon_kg", "policy_s", "assigned_s", "ai_s")  # fmt: skip
 AT = {name: k for k, name in enumerate(SUMS)}
 INLET_EDGES_C = np.arange(10.0, 45.0, 0.05)
 
@@ -103,16 +103,26 @@ class Gathered:
         known = good_s >= FILLED_MIN_RATIO * STEP_S
         fill = np.where(known, STEP_S / np.maximum(good_s, 1e-9), np.nan) / 3.6e6
         oawb_c = np.where(wet_s > 0.0, self.column("oawb_cs") / np.maximum(wet_s, 1e-9), np.nan)
-        place = np.array([self._place(k * STEP_S + STEP_S / 2) for k in sorted(self.steps)]).reshape(-1, 4)
+        place = np.array([self._place(k) for k in sorted(self.steps)]).reshape(-1, 4)
         return Series(STEP_S / 3600.0, self.cooling_j() * fill, self.column("it_j") * fill, oawb_c, *place.T)
 
-    def _place(self, clock_s: float) -> tuple[float, float, float, float]:
-        s = self.schedule
-        block = s.block_at(clock_s) if s else -1
-        if s is None or block < 0:
+    def _place(self, step: int) -> tuple[float, float, float, float]:
+        """Block, pair, the arm that was recorded, and hours into the block."""
+        s, sums = self.schedule, self.steps[step]
+        block = s.block_at((step + 0.5) * STEP_S) if s else -1
+        if s is None or block < 0 or not sums[AT["assigned_s"]] > 0.0:
             return -1.0, -1.0, -1.0, np.nan
-        into_h = (clock_s - STEP_S / 2 - s.begins_s(block)) / 3600.0
-        return float(block), float(s.pair_of(block)), float(s.arm_of(block)), into_h
+        into_h = (step * STEP_S - s.begins_s(block)) / 3600.0
+        return float(block), float(s.pair_of(block)), float(round(sums[AT["ai_s"]] / sums[AT["assigned_s"]])), into_h
+
+    def not_as_registered_h(self) -> float:
+        """Hours whose recorded arm is not the one that the schedule had drawn [h]: nought, or somebody interfered."""
+        if self.schedule is None:
+            return 0.0
+        placed = [self._place(k) for k in sorted(self.steps)]
+        return sum(
+            STEP_S / 3600.0 for block, _pair, arm, _h in placed if block >= 0.0 and arm != self.schedule.arm_of(int(block))
+        )
 
 
 def gather(paths: Iterable[str]) -> list[Gathered]:
@@ -224,6 +234,8 @@ class _Reader:
         model_w, base_w = rows[:, self._at["term:model_w"]], rows[:, self._at["term:baseline_w"]]
         ruled = (modes == MODES.index("bounded")) | (modes == MODES.index("auto"))
         out[:, AT["policy_s"]] = dt * ruled
+        if (arm_at := self._at.get("switchback:arm")) is not None:
+            out[:, AT["assigned_s"]], out[:, AT["ai_s"]] = dt * (rows[:, arm_at] >= 0.0), dt * (rows[:, arm_at] == 1.0)
         shadow = good & np.isfinite(model_w) & np.isfinite(base_w)
         out[:, AT["shadow_s"]] = dt * shadow * ruled
         for name, w in (("model_j", model_w), ("baseline_j", base_w), ("shadow_measured_j", cooling_w)):

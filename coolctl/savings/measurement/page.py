@@ -74,6 +74,8 @@ def _saving(s: dict[str, Any]) -> str:
         )
     if not s["called"]:
         text += '<p class="warn">The interval reaches nought: no saving is shown.</p>'
+    if s["not_as_registered_h"]:
+        text += f'<p class="warn">In {s["not_as_registered_h"]:.2f} h the arm recorded is not the one that was drawn.</p>'
     m, b, raw = s["normalisation"], s["bootstrap_t"], s["with_washout_not_normalised"]
     rows = [
         ["pairs of blocks, left out for gaps", f"{s['pairs']}, {s['pairs_left_out']}"],
