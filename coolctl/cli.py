@@ -27,6 +27,7 @@ VERBS = (
     ("import", "coolctl.trends.cli_import", "trend logs into a recording; --probe says what they are"),
     ("export", "coolctl.trends.cli_export", "a recording as CSV, Parquet or line protocol"),
     ("commission", "coolctl.cli_commission", "small supervised steps of each setpoint, and what answers them"),
+    ("report", "coolctl.cli_report", "what recordings say is saved, with its uncertainty, service and key figures"),
     ("train", "coolctl.training.cli", "make a policy: expert labels, network, ONNX and passport"),
 )
 

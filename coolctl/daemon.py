@@ -32,6 +32,7 @@ from coolctl.paths import state_folder
 from coolctl.points import Snapshot
 from coolctl.promotion import Evidence
 from coolctl.reload import Reloader
+from coolctl.savings.switchback import NOT_ASSIGNED, Switchback
 from coolctl.site import Site, load_site
 from coolctl.tariff import PriceClock
 from coolctl.trace import columns, header, pack
@@ -88,6 +89,7 @@ class Daemon:
         self.audit, self.violations = Audit(site, self.controller.control), dict.fromkeys((i for i, _text, _test in CHECKS), 0)
         self.evidence = self._evidence()
         self._reaches = ""
+        self.switchback, self._assigned, self._clock_s = Switchback(site), NOT_ASSIGNED, 0.0
         self.link = Link(site, args.broker)
         self.link.may_claim = self.grants.mode in PUBLISHING
         self.recorder = self._recorder()
@@ -155,6 +157,7 @@ class Daemon:
         if self.evidence is not None:
             self.evidence.write()
         self.evidence, self._reaches = self._evidence(), ""
+        self.switchback, self._assigned = Switchback(site), NOT_ASSIGNED
         self._views, self._prices = ViewMaker(site), PriceClock(site)
         if self.recorder is not None:
             self.recorder.close()
@@ -198,6 +201,8 @@ class Daemon:
         late_s = started_s - due_s
         self.link.store.put(self._prices.samples(time.time()), now_s)
         snap, gateway, command = self.link.collect(now_s, self.overruns >= OVERRUNS_MAX)
+        before, self._clock_s = self._assigned, self.switchback.clock_s(now_s, time.time())
+        self._assigned = self.switchback.at(self._clock_s)
         grant = self._grant(command)
         held = self.holds.take(command, time.time())
         self.controller.override(self.holds.vector())
@@ -209,7 +214,9 @@ class Daemon:
         if self.recorder is not None:
             events = [{"grant": grant, "reason": self.grants.reason}] if grant else []
             events += [{"hold": text} for text in held]
-            self.recorder.append(pack(snap, gateway, grant, decision), events)
+            if self._assigned != before:
+                events.append({"switchback": self._assigned.name, "block": str(self._assigned.block)})
+            self.recorder.append(pack(snap, gateway, grant, decision, self._clock_s, self._assigned), events)
         done_s = time.monotonic()
         missed = late_s > LATE_MAX_S or done_s - started_s > COMPUTE_MAX_S
         self.overruns = self.overruns + 1 if missed else 0
@@ -231,7 +238,10 @@ class Daemon:
         reaches, waits_for = self.grants.mode, ""
         if self.evidence is not None:
             reaches, waits_for = self.evidence.ceiling(self.grants.mode)
-        if not asked and reaches == self._reaches:
+        reaches, block = self.switchback.ceiling(reaches, self._assigned)
+        waits_for = block or waits_for
+        # What a person must clear is not cleared by a lot: a latched policy stays on the rules in either arm.
+        if not asked and (reaches == self._reaches or self.controller.control.modes.latched):
             return ""
         first = not self._reaches and not asked
         self._reaches = reaches

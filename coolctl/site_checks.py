@@ -188,6 +188,8 @@ def _wiring(d: Draft) -> Findings:
             yield key, message
     if f.metrics.port == f.web.port != 0 and f.metrics.host == f.web.host:
         yield ("web", "port"), f"{f.web.port} is the port of [metrics] already"
+    if f.switchback.enabled and not f.switchback.start and not f.site.simulated:
+        yield ("switchback", "start"), "say on which day the test begins: its schedule is fixed beforehand"
     known = zoneinfo.available_timezones()  # empty on a machine without a time zone database: then nothing can be said
     if known and f.site.timezone not in known:
         yield ("site", "timezone"), f"unknown time zone {f.site.timezone!r}{nearest(f.site.timezone, known)}"

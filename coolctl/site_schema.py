@@ -17,6 +17,7 @@ from coolctl.edge_schema import (
     TelemetryTable,
     WebTable,
 )
+from coolctl.measure_schema import ReportTable, SwitchbackTable
 from coolctl.schema_base import Celsius, Count, Name, NonNegative, Positive, Ratio, Table
 
 
@@ -305,6 +306,7 @@ class SiteFile(Table):
     dwell: DwellTable = DwellTable()
     control: ControlTable = ControlTable()
     promotion: PromotionTable = PromotionTable()
+    switchback: SwitchbackTable = SwitchbackTable()
     plant: PlantTable
     weather: WeatherTable = WeatherTable()
     mqtt: MqttTable = MqttTable()
@@ -318,4 +320,5 @@ class SiteFile(Table):
     objective: ObjectiveTable = ObjectiveTable()
     metrics: MetricsTable = MetricsTable()
     web: WebTable = WebTable()
+    report: ReportTable = ReportTable()
     recorder: RecorderTable = RecorderTable()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,14 @@ from coolctl.control.tick import GatewayView
 from coolctl.errors import ForeignRecording, WrongSite
 from coolctl.points import Snapshot
 from coolctl.recording import Recording
+from coolctl.savings.switchback import NOT_ASSIGNED, Assigned
 from coolctl.site import Site, load_site, parse_site
 
 F64 = NDArray[np.float64]
 GATEWAY_COLUMNS = ("gateway:age_s", "gateway:confirmed", "gateway:hand", "gateway:overrun", "grant", "gateway:held")
 NO_GRANT = -1.0
+# Neither input nor decision: behind both, so that recordings without them replay as before.
+TEST_COLUMNS = ("clock_s", "switchback:block", "switchback:arm")
 
 
 def columns(site: Site) -> list[str]:
@@ -28,15 +32,18 @@ def columns(site: Site) -> list[str]:
     for kind in ("value", "age_s", "quality"):
         names += [f"{kind}:{i}" for i in ids]
     overrides = [f"override:{name}" for name in site.u_names]
-    return [*names, *GATEWAY_COLUMNS, *overrides, *row_columns(site)]
+    return [*names, *GATEWAY_COLUMNS, *overrides, *row_columns(site), *TEST_COLUMNS]
 
 
-def pack(snap: Snapshot, gateway: GatewayView, grant: str, decision: Decision) -> F64:
-    """One tick as a row; `grant` is the operator's command taken in this tick, or empty."""
+def pack(
+    snap: Snapshot, gateway: GatewayView, grant: str, decision: Decision, clock_s: float = math.nan,
+    assigned: Assigned = NOT_ASSIGNED,
+) -> F64:  # fmt: skip
+    """One tick as a row; `grant` is the mode granted anew in this tick, or empty, `clock_s` the clock of the switchback."""
     code = float(MODES.index(grant)) if grant else NO_GRANT
     view = (gateway.age_s, float(gateway.confirmed), float(gateway.hand), float(gateway.overrun), code, float(gateway.held))
     held = decision.u_override if decision.u_override is not None else np.full(len(decision.u), np.nan)
-    return np.concatenate([(snap.now_s,), snap.value, snap.age_s, snap.quality, view, held, decision.row()])
+    return np.concatenate([(snap.now_s,), snap.value, snap.age_s, snap.quality, view, held, decision.row(), (clock_s, *assigned)])
 
 
 class Unpacker:
@@ -61,7 +68,7 @@ class Unpacker:
         return snap, GatewayView(age_s, confirmed > 0.5, hand > 0.5, overrun > 0.5, held > 0.5), grant
 
     def decision(self, row: F64) -> F64:
-        """The recorded decision's part of a row."""
+        """The recorded decision's part of a row, and what stands behind it."""
         return row[self.decision_at :]
 
 
