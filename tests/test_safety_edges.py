@@ -3,6 +3,7 @@ line and branch of the safety code is run (`make coverage`)."""
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -193,7 +194,7 @@ def test_plant_that_never_confirms_is_left_alone_until_a_person_grants_anew() ->
     for _ in range(3000):
         modes.append(machine.step(silent, now_s, 1.0)[0])
         now_s += 1.0
-    assert sum(a == "release" != b for a, b in zip(modes, modes[1:], strict=False)) == 3
+    assert sum(a == "release" != b for a, b in itertools.pairwise(modes)) == 3
     assert modes[-1000:] == ["release"] * 1000 and "an operator must grant anew" in machine.reason
     machine.grant("fallback", "repaired")
     assert machine.step(GOOD, now_s, 1.0)[0] == "fallback"
