@@ -13,7 +13,7 @@ import pytest
 
 from coolctl import lease
 from coolctl.dialects import INTEGER_MAX, Decoder, encode_batch, encode_single
-from coolctl.points import Point, PointTable, Quality, each
+from coolctl.points import Batch, Point, PointTable, Quality, each
 from coolctl.strict_json import Rejected, parse, parse_batch, parse_object
 
 
@@ -152,12 +152,14 @@ def test_clock_and_done_are_small_and_have_their_keys_only(decode: Any, raw: byt
         (b'{"a":' + b"1" * 41 + b"}", "number_long"),
         (b'{"a":-' + b"1" * 40 + b"}", "number_long"),
         (b"[" * 8 + b"]" * 8, ""),
-        (b"[" * 9 + b"]" * 9, ""),  # sixteen brackets are not looked at closely
+        (b"[" * 9 + b"]" * 9, "nested"),
+        (b'{"a":' * 9 + b"1" + b"}" * 9, "nested"),
+        (b"[[],[],[]," + b"[" * 8 + b"]" * 8 + b"]", "nested"),  # what was closed before does not count against it
         (b"[" * 17 + b"]" * 17, "nested"),
         (b"[" + b"[" * 8 + b"]" * 8 + b",[[[[[[[[]]]]]]]]]", "nested"),
         (b"[" + b"[]," * 30 + b"[]]", ""),
         (b"[" + b'{"a":[]},' * 30 + b"[]]", ""),
-        (b"[[[[[[[[" + b"[]," * 0 + b"]]]]]]]" + b",[],[],[],[],[],[],[],[],[]]", ""),
+        (b"[[[[[[[[]]]]]]]" + b",[],[],[],[],[],[],[],[],[]]", ""),
         (b"\xff", "encoding"),
         (b"nope", "not_json"),
         (b"NaN", "not_finite"),
@@ -194,6 +196,22 @@ def test_batch_keeps_long_whole_numbers_whole(digits: int) -> None:
     number = int("1234567890" * 4) // 10 ** (40 - digits)
     found = parse_batch(b'{"values":{"a":%d}}' % number, 4096)["values"]["a"]
     assert found == number and type(found) is int
+
+
+def test_batch_keeps_the_lowest_whole_numbers_whole() -> None:
+    assert parse_batch(b'{"values":{"a":-9999999999999999999}}', 4096)["values"]["a"] == -9999999999999999999
+
+
+def test_ordinary_batch_needs_the_quick_reader_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches are most of what is read; the strict reader would take several times as long."""
+    raw = encode_batch({"chwst": 12.5, "oawb": -3.25}, 1_700_000_000_000)
+    monkeypatch.setattr("coolctl.strict_json._parse", None)
+    assert parse_batch(raw, len(raw)) == {"timestamp": 1_700_000_000_000, "values": {"chwst": 12.5, "oawb": -3.25}}
+
+
+def test_bytes_that_are_no_text_are_no_digits() -> None:
+    """A superscript digit of another code page is no digit."""
+    assert refused(parse_batch, b'{"values":{"' + b"\xb2" * 41 + b'":1}}', 4096) == "encoding"
 
 
 def test_batch_with_text_in_other_scripts_is_read() -> None:
@@ -282,6 +300,20 @@ def test_scalar_may_have_sixty_four_letters() -> None:
     assert refused(parse, b"1" * 40 + b" " * 25, 64) == "too_large"
     assert d.decode("x/t", b'"' + b"x" * 62 + b'"') == [] and d.rejects == {"value_type": 1}
     assert d.decode("x/t", b'"' + b"x" * 63 + b'"') == [] and d.rejects == {"value_type": 1, "too_large": 1}
+
+
+def test_small_batch_is_read_strictly_up_to_its_very_size() -> None:
+    raw = b'{"values":{"a":1e999,"b":2}}'
+    for size, found, rejects in ((len(raw), [], 1), (len(raw) - 1, [2.0], 1)):
+        d = decoder(point("a"), point("b"), single=size)
+        assert [s.value for s in each(d.decode("x/t", raw))] == found and d.rejects == {"not_finite": rejects}
+
+
+def test_batch_of_numbers_is_decoded_at_once_whatever_their_kinds() -> None:
+    d = decoder(point("a"), point("b"))
+    for text in ('{"a":1,"b":2}', '{"a":1.5,"b":2.5}', '{"a":1,"b":2.5}'):
+        (batch,) = d.decode("x/t", f'{{"values":{text}}}'.encode())
+        assert isinstance(batch, Batch) and batch.i.tolist() == [0, 1]
 
 
 def test_empty_batch_is_no_fault_and_no_sample() -> None:

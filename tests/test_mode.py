@@ -226,3 +226,9 @@ def test_faults_are_said_most_telling_first() -> None:
     ):
         everything = everything._replace(**fixed)
         assert run(in_charge(), everything, 3, 300.0) == ("fallback", why)
+
+
+def test_policy_that_has_lost_its_evidence_meanwhile_hears_so_when_the_rules_take_over() -> None:
+    machine = ModeMachine("auto", 300.0)
+    machine.step(GOOD._replace(hand=True), 0.0, 1.0)
+    assert machine.step(GOOD._replace(quorum=False), 1.0, 1.0) == ("fallback", "too few rack inlets are known")

@@ -24,14 +24,14 @@ def passed() -> ProofTest:
     """Passed at 35 s."""
     proof = silent()
     proof.see(Seen(35.0, 0.0, UNITS))
-    assert not proof.tick(35.0, False) and proof.state == PASSED
+    assert proof.tick(35.0, False) is False and proof.state == PASSED
     return proof
 
 
 def test_new_proof_is_needed_and_stands_in_nobodys_way() -> None:
     proof = ProofTest(15.0)
     assert (proof.state, proof.reason, proof.refusal(), proof.proven_s) == (NEEDED, "", "", -math.inf)
-    assert not proof.tick(0.0, False) and not proof.tick(1e6, True) and proof.state == NEEDED
+    assert proof.tick(0.0, False) is False and proof.tick(1e6, True) is False and proof.state == NEEDED
 
 
 def test_words_of_the_bms_from_before_the_lease_say_nothing_of_it() -> None:

@@ -14,6 +14,7 @@ from coolctl.control.tick import Tick
 from coolctl.points import U_CELLS, U_CHILLERS, U_CHW_DP, U_CHWST, U_CW_FLOW, U_CWST, U_ECONOMIZER, U_HALL
 from coolctl.site import Site
 from coolctl.site_schema import DwellTable, LimitsTable, RatesTable
+from coolctl.thermal.plant import O_UNMET, O_VALVE, air_side
 
 SAT, FAN = U_HALL, U_HALL + 1
 COUNTS = (U_CHILLERS, U_CELLS, U_ECONOMIZER)
@@ -104,6 +105,22 @@ def test_nothing_that_is_no_number_is_published_or_remembered(rules: Tick) -> No
     c = context(estimate(hottest_c=np.nan), demand_speed=np.array([np.nan]), chwst_cap_c=np.nan, ride_through_s=np.nan, available=np.nan)
     u, _ = shield.limit(np.full(9, np.nan), c, np.nan)
     assert np.isfinite(u).all() and shield.last is not None and np.isfinite(shield.last).all()
+
+
+def test_two_unknowns_still_leave_the_coils_their_water(rules: Tick) -> None:
+    """A setpoint that nobody knows stands where it stood, and what depends on it is still judged."""
+    last = changed(chwst=16.0, dp=20e3, sat=20.0, fan=0.9)
+    est = estimate(plant={"chwst": 16.0})
+    u, bits = held(rules, last).limit(changed(last, chwst=np.nan), context(est, changed(last, chwst=np.nan)), 1.0)
+    assert u[U_CHWST] == 16.0 and u[U_CHW_DP] == pytest.approx(24e3) and named(bits, U_CHW_DP) == {"coil", "rate"}
+
+
+def test_racks_above_their_limit_and_coils_short_of_water_are_answered_in_what_is_published(rules: Tick) -> None:
+    u, bits = held(rules).limit(CALM, context(estimate(hottest_c=28.5)), 1e3)
+    assert u[[U_CHWST, U_CHW_DP, SAT, FAN]].tolist() == [8.0, 140e3, 16.0, 1.0] and named(bits, U_CHWST) == {"inlet"}
+    last = changed(chwst=16.0, dp=20e3, sat=20.0, fan=0.9)
+    u, bits = held(rules, last).limit(last, context(estimate(plant={"chwst": 16.0})), 60.0)
+    assert u[U_CHW_DP] > 50e3 and named(bits, U_CHW_DP) == {"coil"}
 
 
 # -- the site's limits, one by one
@@ -226,6 +243,14 @@ def test_what_the_plant_keeps_is_what_it_says_and_no_limit_is_named_for_it(rules
     assert shield.last is not None and shield.last[U_CHILLERS] == 2.0
 
 
+def test_what_the_plant_starts_by_itself_is_no_start_of_ours(rules: Tick) -> None:
+    own = np.full(9, np.nan)
+    own[U_CHILLERS] = 2.0
+    shield = held(rules)
+    shield.limit(CALM, context(estimate(), own_u=own), 1.0)
+    assert shield._started_s == -np.inf and shield._changed_s[U_CHILLERS] == -np.inf
+
+
 # -- air
 
 
@@ -234,6 +259,12 @@ def test_fans_give_a_little_more_than_the_servers_draw(rules: Tick) -> None:
     assert u[FAN] == pytest.approx(1.03 * 0.6) and named(bits, FAN) == {"airflow"}
     u, bits = held(rules).limit(CALM, context(estimate(), demand_speed=np.array([2.0])), 1e3)
     assert u[FAN] == 1.0
+
+
+def test_fans_at_the_very_floor_are_not_named(rules: Tick) -> None:
+    shield = held(rules, limits={"airflow_ratio_min": 1.0})
+    u, bits = shield.limit(CALM, context(estimate(), demand_speed=np.array([0.6])), 1.0)
+    assert u[FAN] == 0.6 and not bits.any()
 
 
 def test_unknown_demand_means_fans_at_full(rules: Tick) -> None:
@@ -261,6 +292,9 @@ def test_each_hall_has_its_own_air(two_halls: Site) -> None:
     u[[U_HALL, U_HALL + 2]] = 10.0
     shield._air(u, context(estimate(dewpoint_c=18.0), demand_speed=np.array([np.nan, 0.1])), bits)
     assert (u[[U_HALL, U_HALL + 2]] == 18.0 + two_halls.file.limits.dewpoint_margin_k).all() and u[U_HALL + 1] == shield.hi[U_HALL + 1]
+    u[U_HALL + 3] = 0.5
+    shield._air(u, context(estimate(), demand_speed=np.array([0.1, np.nan])), bits)
+    assert u[U_HALL + 3] == shield.hi[U_HALL + 3]
 
 
 # -- racks above their limit
@@ -355,6 +389,57 @@ def test_water_for_a_coil_ends_at_the_sites_limit(rules: Tick) -> None:
     assert u[U_CHWST] == 8.0
 
 
+def test_water_at_the_sites_limit_is_not_named_for_the_coil(rules: Tick) -> None:
+    u, bits = changed(chwst=8.0, dp=140e3, sat=17.0, fan=1.0), np.zeros(9, dtype=np.int64)
+    held(rules)._coil(u, context(estimate(it_w=5e6)), bits)
+    assert u[U_CHWST] == 8.0 and not bits.any()
+
+
+def test_water_for_a_coil_falls_by_eight_kelvin_in_a_tick_at_most(rules: Tick) -> None:
+    u = changed(chwst=19.0, dp=140e3, sat=17.0, fan=1.0)
+    held(rules)._coil(u, context(estimate(it_w=5e6)), np.zeros(9, dtype=np.int64))
+    assert u[U_CHWST] == 11.0
+
+
+def widest(shield: Shield, u: Any, it_w: float) -> tuple[float, float]:
+    """Valve and heat not met of the model [W]."""
+    air_side(u, w_of(it_w), shield._halls, shield._p, shield._out)
+    return float(shield._out[O_VALVE]), float(shield._out[O_UNMET])
+
+
+def test_valve_beyond_its_range_asks_for_pressure_although_no_heat_is_left(rules: Tick) -> None:
+    shield, u = held(rules), changed(chwst=16.0, dp=60e3, sat=22.0, fan=0.9)
+    valve, unmet_w = widest(shield, u, 7e5)
+    assert 0.97 < valve < 1.0 and unmet_w == 0.0
+    shield._coil(u, context(estimate(it_w=7e5, plant={"chwst": 16.0})), np.zeros(9, dtype=np.int64))
+    assert u[U_CHW_DP] > 60e3
+
+
+def test_heat_that_is_left_asks_for_colder_water_although_the_pressure_is_beyond_its_design(rules: Tick) -> None:
+    shield = held(rules, limits={"chw_dp_sp_max_pa": 200e3})
+    u = changed(chwst=19.0, dp=200e3, sat=20.0, fan=0.9)
+    assert widest(shield, u, 9e5)[1] > 1e4
+    shield._coil(u, context(estimate(it_w=9e5)), np.zeros(9, dtype=np.int64))
+    assert u[U_CHWST] < 19.0 and widest(shield, u, 9e5)[1] == 0.0
+
+
+@pytest.mark.parametrize("dp_pa", [20e3, 25e3, 30e3, 40e3])
+@pytest.mark.parametrize("it_w", [3.5e5, 4e5, 4.5e5, 5e5])
+def test_pressure_for_a_coil_is_what_it_needs_and_little_more(rules: Tick, dp_pa: float, it_w: float) -> None:
+    shield, u = held(rules), changed(chwst=16.0, dp=dp_pa, sat=20.0, fan=0.9)
+    if widest(shield, u, it_w)[0] <= 0.97:
+        return
+    shield._coil(u, context(estimate(it_w=it_w, plant={"chwst": 16.0})), np.zeros(9, dtype=np.int64))
+    assert 0.87 <= widest(shield, u, it_w)[0] <= 0.97  # aimed at nine tenths open
+
+
+def test_pressure_rises_by_a_quarter_at_a_time_for_a_valve_that_is_wide_open(rules: Tick, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("coolctl.control.shield.EVALUATE_AGAIN", 1)
+    u = changed(chwst=19.0, dp=20e3, sat=20.0, fan=0.9)
+    held(rules)._coil(u, context(estimate(it_w=9e5, plant={"chwst": 19.0})), np.zeros(9, dtype=np.int64))
+    assert u[U_CHW_DP] == pytest.approx(20e3 / 0.9**2)
+
+
 # -- what the machines carry
 
 
@@ -401,6 +486,50 @@ def test_towers_and_pumps_may_work_as_hard_as_they_can_for_it(rules: Tick) -> No
     assert shield.carries(idle, w_of(4e5, 2.0), 0.0, 1.0, 1.0)
 
 
+@pytest.mark.parametrize(
+    ("u", "it_w", "oawb_c", "chillers", "plates", "why"),
+    [
+        ({"chwst": 12.0, "fan": 0.9, "sat": 20.0}, 650e3, 20.0, 1.0, 0.0, "the chiller is a little beyond its full load"),
+        ({"chwst": 16.0, "fan": 0.6, "sat": 20.0}, 500e3, 20.0, 1.0, 0.0, "its evaporator has a third too much water"),
+        ({"chwst": 19.0, "fan": 0.9, "sat": 20.0}, 400e3, 2.0, 0.0, 1.0, "the coils are short of heat that the plates could carry"),
+        ({}, 400e3, 10.0, 0.0, 1.0, "the plates leave the water a kelvin too warm"),
+    ],
+)
+def test_each_way_to_fall_short_is_one(
+    rules: Tick, u: dict[str, float], it_w: float, oawb_c: float, chillers: float, plates: float, why: str
+) -> None:
+    shield = shield_of(rules)
+    assert shield.carries(changed(**u), w_of(it_w, oawb_c), chillers, plates, 1.0) is False, why
+    assert shield.carries(changed(chwst=12.0, sat=23.0), w_of(0.6 * it_w, min(oawb_c, 4.0)), chillers, plates, 1.0) is True
+
+
+def test_no_machine_is_a_plain_no(rules: Tick) -> None:
+    assert shield_of(rules).carries(CALM, w_of(1e3), 0.0, 0.0, 1.0) is False
+
+
+@pytest.mark.parametrize(("fan", "ratio"), [(0.6, 1.5), (0.6, 1.05), (0.9, 1.5)])
+def test_more_load_is_carried_with_as_much_more_air_and_no_more_than_there_is(rules: Tick, fan: float, ratio: float) -> None:
+    shield = shield_of(rules)
+    for kw in range(560, 700):
+        alone = changed(chwst=12.0, fan=min(fan * ratio, 1.0))
+        scaled = shield.carries(changed(chwst=12.0, fan=fan), w_of(kw * 1e3 / ratio, 20.0), 1.0, 0.0, ratio)
+        assert scaled == shield.carries(alone, w_of(kw * 1e3, 20.0), 1.0, 0.0, 1.0), kw
+
+
+def test_more_load_is_more_air_in_every_hall(two_halls: Site) -> None:
+    shield = Tick(two_halls, None, "fallback").shield
+    u = np.array([12.0, 100e3, 2.0, 20.0, 2.0, 0.8, 0.0, 22.0, 0.6, 22.0, 0.3])
+    more = u.copy()
+    more[[U_HALL + 1, U_HALL + 3]] *= 1.5
+    conditions = [26.0, 20.0, two_halls.pressure_pa]
+    answers = []
+    for kw in range(200, 1200, 4):
+        scaled = shield.carries(u, np.array([*conditions, kw * 1e3 / 1.5, kw * 1e3 / 1.5]), 1.0, 0.0, 1.5)
+        assert scaled == shield.carries(more, np.array([*conditions, kw * 1e3, kw * 1e3]), 1.0, 0.0, 1.0), kw
+        answers.append(scaled)
+    assert answers[0] and not answers[-1]
+
+
 # -- counts of machines
 
 
@@ -427,7 +556,7 @@ def test_chiller_that_trips_stays_asked_for(rules: Tick) -> None:
 WARM_WATER = {"chwst": 16.0, "chillers_on": 1.0}
 
 
-@pytest.mark.parametrize(("chwst_c", "it_w", "count"), [(15.6, 8e5, 2.0), (15.5, 8e5, 1.0), (15.6, 3e5, 1.0)])
+@pytest.mark.parametrize(("chwst_c", "it_w", "count"), [(15.6, 8e5, 2.0), (15.5, 8e5, 1.0), (15.6, 3e5, 1.0), (15.6, 6e5, 1.0)])
 def test_one_more_machine_where_the_water_is_warm_and_the_model_knows_why(rules: Tick, chwst_c: float, it_w: float, count: float) -> None:
     last = changed(fan=0.95, sat=20.0)
     est = estimate(it_w=it_w, plant={"chwst": chwst_c}, w=w_of(it_w, 20.0))
@@ -440,8 +569,10 @@ def test_one_more_machine_at_a_time_and_no_more_than_there_are(rules: Tick) -> N
     est = estimate(it_w=1.5e6, plant=WARM_WATER, w=w_of(1.5e6, 20.0))
     shield = held(rules, last)
     assert shield.limit(last, context(est), 1.0)[0][U_CHILLERS] == 2.0
-    later = est._replace(now_s=est.now_s + 599.0)
-    assert shield.limit(last, context(later), 1.0)[0][U_CHILLERS] == 2.0  # the one that was asked needs its time
+    two = changed(last, chillers=2.0)
+    for after_s, count in ((599.0, 2.0), (600.0, 2.0), (600.1, 3.0)):  # the one that was asked needs its time
+        u, bits = shield.limit(two, context(est._replace(now_s=est.now_s + after_s)), 1.0)
+        assert u[U_CHILLERS] == count and named(bits, U_CHILLERS) == ({"capacity"} if count > 2.0 else set())
     assert held(rules, last).limit(last, context(est, available=1.0), 1.0)[0][U_CHILLERS] == 1.0
 
 
@@ -487,7 +618,7 @@ def test_two_starts_are_apart_by_their_time_whatever_ran_between(rules: Tick) ->
 
 def test_overloaded_plant_waits_for_the_lock_out_only(rules: Tick) -> None:
     """A load beyond what runs need not wait until a stopped chiller has rested; a light load does."""
-    for it_w, count in ((1.6e6, 3.0), (4e5, 2.0)):
+    for it_w, count in ((1.6e6, 3.0), (1.2e6, 2.0), (4e5, 2.0)):
         shield = held(rules, changed(chillers=3.0, fan=0.95), dwell={"chiller_off_s": 1800.0, "chiller_on_s": 0.0})
         two = changed(chillers=2.0, fan=0.95)
         u, _ = shield.limit(two, context(estimate(it_w=4e5, plant={"chillers_on": 3.0})), 1.0)
@@ -508,6 +639,21 @@ def test_only_a_start_locks_the_next_start_out(rules: Tick) -> None:
     assert shield._started_s == -np.inf and shield._changed_s[U_CHILLERS] == 1e5
     shield, _ = moved(rules, "chillers", 1.0, 2.0)
     assert shield._started_s == 1e5 and shield._changed_s == {U_CHILLERS: 1e5, U_CELLS: -np.inf, U_ECONOMIZER: -np.inf}
+
+
+@pytest.mark.parametrize(("name", "before", "after"), [("cells", 2.0, 3.0), ("plates", 0.0, 1.0), ("chillers", 1.0, 2.0), ("chillers", 2.0, 1.0)])
+def test_machine_that_rests_and_is_asked_for_nothing_else_is_not_named(rules: Tick, name: str, before: float, after: float) -> None:
+    times = {key: 900.0 for key in ("chiller_on_s", "chiller_off_s", "chiller_between_starts_s", "tower_cell_s", "economizer_s")}
+    shield, start = moved(rules, name, before, after, **times)
+    u, bits = shield.limit(start, context(estimate(1e5 + 10.0, plant={"chillers_on": 3.0, "economizer_on": 1.0})), 1.0)
+    assert u[NAMES.index(name)] == after and not bits.any()
+
+
+def test_chiller_that_was_stopped_may_be_asked_for_although_the_running_one_must_stay(rules: Tick) -> None:
+    """The least running time holds a stop, never a start."""
+    shield, start = moved(rules, "chillers", 1.0, 2.0, chiller_on_s=1800.0)
+    u, bits = shield.limit(changed(start, chillers=3.0), context(estimate(1e5 + 10.0, plant={"chillers_on": 2.0})), 1.0)
+    assert u[U_CHILLERS] == 3.0 and not named(bits, U_CHILLERS)
 
 
 # -- nothing that makes cold stops unless the rest carries
@@ -671,6 +817,11 @@ def test_fans_of_every_hall_rest_at_a_change_of_mode(two_halls: Site) -> None:
     assert u[[U_HALL + 1, U_HALL + 3]] == pytest.approx([0.619, 0.581]) and u[[U_HALL, U_HALL + 2]].tolist() == [22.0, 22.0]
 
 
+def test_machines_do_not_stand_still_at_a_change_of_mode(rules: Tick) -> None:
+    u, bits = held(rules).limit(changed(plates=1.0, chillers=2.0), context(estimate(), mode_changed=True), 1.0)
+    assert u[U_ECONOMIZER] == 1.0 and u[U_CHILLERS] == 2.0 and not bits.any()
+
+
 # -- emergency
 
 
@@ -679,8 +830,18 @@ def test_emergency_puts_fans_to_full_and_lets_nothing_warm(rules: Tick) -> None:
     assert u[FAN] == 1.0 and named(bits, FAN) == {"emergency"}
     for k in (U_CHWST, U_CHW_DP, SAT, U_CWST, U_CW_FLOW, U_CELLS):
         assert u[k] == CALM[k] and named(bits, k) == {"emergency"}
+    assert u[U_ECONOMIZER] == 0.0 and u[U_CHILLERS] == 1.0
     u, _ = held(rules).limit(COLD, context(estimate(), emergency=True), 1.0)
     assert u[[U_CHWST, U_CHW_DP, SAT]] == pytest.approx(COLD[[U_CHWST, U_CHW_DP, SAT]])
+
+
+def test_emergency_is_for_the_fans_of_every_hall(two_halls: Site) -> None:
+    shield = Tick(two_halls, None, "fallback").shield
+    shield.last = np.array([*CALM, 22.0, 0.6])
+    demand = np.array([0.3, 0.3])
+    c = context(estimate(w=np.array([18.0, 12.0, two_halls.pressure_pa, 2e5, 2e5])), shield.last, own_u=np.full(11, np.nan), demand_speed=demand)
+    u, _ = shield.limit(shield.last, c._replace(emergency=True), 1e3)
+    assert u[[U_HALL + 1, U_HALL + 3]].tolist() == [shield.hi[U_HALL + 1]] * 2 and u[[U_HALL, U_HALL + 2]].tolist() == [22.0, 22.0]
 
 
 # -- what is remembered over a restart
@@ -706,6 +867,7 @@ def test_memory_of_starts_and_of_both_windows(rules: Tick) -> None:
     first.limit(changed(chillers=2.0), context(estimate(1e5 + 1000.0, hottest_c=22.0)), 1.0)
     second = shield_of(rules)
     second.recall(json.loads(json.dumps(first.memory())))
+    assert second.memory() == first.memory()
     assert second._started_s == 1e5 and second._changed_s[U_CHILLERS] == 1e5
     assert second._short.push(1e5 + 1000.0, 30.0) == 22.0 and second._long.push(1e5 + 1000.0, 30.0) == 5.0
 
