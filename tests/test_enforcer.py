@@ -31,7 +31,9 @@ def core(site: Site) -> GatewayCore:
 
 
 def send(core: GatewayCore, seq: int, sp: dict[str, float] | None = None, **changes: Any) -> tuple[list[Out], int]:
-    m = lease.Setpoints(core._epochs.value, seq, core.now_s, core.nonce, 15.0, "auto", {"chwst_sp": 14.0} if sp is None else sp, "test", 3)
+    m = lease.Setpoints(
+        core._epochs.value, seq, core.now_s, core.nonce, 15.0, "auto", {"chwst_sp": 14.0} if sp is None else sp, "test", 3
+    )
     return core.setpoints(lease.encode_setpoints(m._replace(**changes)), False)
 
 
@@ -100,7 +102,9 @@ def test_last_second_of_a_lease_is_passed_on_as_nothing_left(core: GatewayCore) 
 
 
 @pytest.mark.parametrize(("asked_s", "held_s"), [(5.0, 5.0), (60.0, 15.0)])
-def test_lease_is_as_long_as_asked_for_and_no_longer_than_the_site_allows(core: GatewayCore, asked_s: float, held_s: float) -> None:
+def test_lease_is_as_long_as_asked_for_and_no_longer_than_the_site_allows(
+    core: GatewayCore, asked_s: float, held_s: float
+) -> None:
     send(core, 1, ttl_s=asked_s)
     core.tick(100.0 + held_s)
     assert core.leased
@@ -233,7 +237,8 @@ def test_count_of_machines_has_the_points_range() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "reason"), [(5.0, ""), (21.0, ""), (21.00002, ""), (21.000022, "outside_limits"), (4.99998, ""), (4.99997, "outside_limits")]
+    ("value", "reason"),
+    [(5.0, ""), (21.0, ""), (21.00002, ""), (21.000022, "outside_limits"), (4.99998, ""), (4.99997, "outside_limits")],
 )
 def test_value_at_the_limit_is_inside_and_rounding_is_forgiven(core: GatewayCore, value: float, reason: str) -> None:
     assert answer(send(core, 1, {"chwst_sp": value})).rejected == reason
@@ -288,7 +293,9 @@ def test_setpoint_of_the_first_point_of_a_table_counts(site: Site) -> None:
         ("chw_dp_sp", 60.0, 120.0, 4.0),
     ],
 )
-def test_jump_is_paced_up_and_down_by_the_seconds_since_the_last(core: GatewayCore, name: str, start: float, far: float, step: float) -> None:
+def test_jump_is_paced_up_and_down_by_the_seconds_since_the_last(
+    core: GatewayCore, name: str, start: float, far: float, step: float
+) -> None:
     send(core, 1, {name: start})
     core.tick(103.0)
     assert answer(send(core, 2, {name: far})).applied[name] == pytest.approx(start + 3.0 * step)
@@ -301,7 +308,9 @@ def test_jump_is_paced_up_and_down_by_the_seconds_since_the_last(core: GatewayCo
     assert answer(send(core, 5, {name: near})).applied[name] == pytest.approx(near)
 
 
-@pytest.mark.parametrize(("name", "start", "far"), [("chillers_on_sp", 1.0, 3.0), ("tower_cells_on_sp", 1.0, 3.0), ("cw_flow_sp", 60.0, 120.0)])
+@pytest.mark.parametrize(
+    ("name", "start", "far"), [("chillers_on_sp", 1.0, 3.0), ("tower_cells_on_sp", 1.0, 3.0), ("cw_flow_sp", 60.0, 120.0)]
+)
 def test_counts_and_flow_are_not_paced(core: GatewayCore, name: str, start: float, far: float) -> None:
     send(core, 1, {name: start})
     assert answer(send(core, 2, {name: far})).applied[name] == pytest.approx(far)
@@ -362,7 +371,9 @@ def test_epoch_is_on_disk_before_it_is_granted_and_in_any_folder(tmp_path: Path)
     assert EpochFile(folder).value == 0
     epochs = EpochFile(folder)
     assert [epochs.raise_it(), epochs.raise_it()] == [1, 2]
-    assert [p.name for p in folder.iterdir()] == ["epoch.json"] and json.loads((folder / "epoch.json").read_text()) == {"epoch": 2}
+    assert [p.name for p in folder.iterdir()] == ["epoch.json"] and json.loads((folder / "epoch.json").read_text()) == {
+        "epoch": 2
+    }
     assert EpochFile(folder).value == 2 and EpochFile(folder).raise_it() == 3
 
 

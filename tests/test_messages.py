@@ -129,7 +129,13 @@ def test_reason_of_a_refusal_may_have_two_hundred_letters() -> None:
 
 
 def test_number_that_is_whole_is_read_as_a_number() -> None:
-    assert lease.decode_bms_lease(b'{"v":1,"nonce":"n","seq":1,"ttl_s":15,"sp":{"a":2},"t_s":3}') == ("n", 1, 15.0, {"a": 2.0}, 3.0)
+    assert lease.decode_bms_lease(b'{"v":1,"nonce":"n","seq":1,"ttl_s":15,"sp":{"a":2},"t_s":3}') == (
+        "n",
+        1,
+        15.0,
+        {"a": 2.0},
+        3.0,
+    )
     assert refused(lease.decode_bms_lease, b'{"v":1,"nonce":"n","seq":1,"ttl_s":15,"sp":{"a":2},"t_s":1e999}') == "not_finite"
 
 
@@ -267,11 +273,21 @@ def test_batch_says_which_points_and_when() -> None:
 
 
 @pytest.mark.parametrize(
-    ("stamp", "reason"), [("0", ""), ("0.5", ""), ("-0.5", "timestamp_range"), ("4e12", ""), ("4.01e12", "timestamp_range"), ('"1"', "timestamp_type")]
+    ("stamp", "reason"),
+    [
+        ("0", ""),
+        ("0.5", ""),
+        ("-0.5", "timestamp_range"),
+        ("4e12", ""),
+        ("4.01e12", "timestamp_range"),
+        ('"1"', "timestamp_type"),
+    ],
 )
 def test_stamp_at_its_edge(stamp: str, reason: str) -> None:
     d = decoder(point("a"))
-    assert len(d.decode("x/t", f'{{"value":1,"timestamp":{stamp}}}'.encode())) == (not reason) and d.rejects == ({reason: 1} if reason else {})
+    assert len(d.decode("x/t", f'{{"value":1,"timestamp":{stamp}}}'.encode())) == (not reason) and d.rejects == (
+        {reason: 1} if reason else {}
+    )
 
 
 @pytest.mark.parametrize("text", ['{"value":%d}', '{"values":{"a":%d}}', '{"values":{"a":%d,"b":null}}'])
@@ -349,7 +365,9 @@ def test_names_that_nobody_knows_are_not_remembered() -> None:
 
 def test_unknown_names_of_a_batch_are_counted_one_by_one() -> None:
     d = decoder(point("a"))
-    assert [s.value for s in each(d.decode("x/t", b'{"values":{"n":1.0,"a":2.0,"m":3.0}}'))] == [2.0] and d.rejects == {"unknown_point": 2}
+    assert [s.value for s in each(d.decode("x/t", b'{"values":{"n":1.0,"a":2.0,"m":3.0}}'))] == [2.0] and d.rejects == {
+        "unknown_point": 2
+    }
     assert d.decode("x/t", b'{"values":{"n":1.0}}') == [] and d.rejects == {"unknown_point": 3}
 
 

@@ -88,7 +88,9 @@ def test_policy_bears_a_gateway_silent_for_five_seconds_and_no_longer() -> None:
     assert run(machine, GOOD._replace(gateway_age_s=5.1), 3, 310.0) == ("fallback", "the gateway is silent")
 
 
-@pytest.mark.parametrize(("fault", "why"), [("over_alarm", "rack inlet above alarm"), ("no_cooling", "no machine carries the load")])
+@pytest.mark.parametrize(
+    ("fault", "why"), [("over_alarm", "rack inlet above alarm"), ("no_cooling", "no machine carries the load")]
+)
 def test_emergency_says_why_and_lasts_a_calm_minute(fault: str, why: str) -> None:
     for granted in (*POLICY_MODES, "fallback"):
         machine = ModeMachine(granted, 300.0)
@@ -130,7 +132,11 @@ def test_grant_is_effective_at_once_and_the_policy_starts_on_the_rules(before: s
     machine = ModeMachine(before, 300.0)
     machine.clean_s = 299.0
     machine.grant(granted, "asked for")
-    assert (machine.mode, machine.granted, machine.reason) == ("fallback" if granted in POLICY_MODES else granted, granted, "asked for")
+    assert (machine.mode, machine.granted, machine.reason) == (
+        "fallback" if granted in POLICY_MODES else granted,
+        granted,
+        "asked for",
+    )
     assert machine.clean_s == 0.0
     mode, reason = machine.step(GOOD, 0.0, 1.0)
     assert mode == machine.mode and (granted == "fallback" or reason == "asked for")

@@ -34,7 +34,9 @@ def shield_of(
     rules: Tick, *, limits: dict[str, float] | None = None, dwell: dict[str, float] | None = None, authority: Any = (3.0, 0.15),
     required_s: float = 300.0,
 ) -> Shield:  # fmt: skip
-    return Shield(rules.halls, rules.p, LimitsTable(**(limits or {})), RatesTable(), DwellTable(**(dwell or {})), authority, required_s)
+    return Shield(
+        rules.halls, rules.p, LimitsTable(**(limits or {})), RatesTable(), DwellTable(**(dwell or {})), authority, required_s
+    )
 
 
 def estimate(now_s: float = 1e5, *, it_w: float = 4e5, plant: dict[str, float] | None = None, **changes: Any) -> Estimate:
@@ -102,7 +104,9 @@ def test_what_is_no_number_becomes_the_rules_value_else_the_last(rules: Tick, no
 
 def test_nothing_that_is_no_number_is_published_or_remembered(rules: Tick) -> None:
     shield = held(rules)
-    c = context(estimate(hottest_c=np.nan), demand_speed=np.array([np.nan]), chwst_cap_c=np.nan, ride_through_s=np.nan, available=np.nan)
+    c = context(
+        estimate(hottest_c=np.nan), demand_speed=np.array([np.nan]), chwst_cap_c=np.nan, ride_through_s=np.nan, available=np.nan
+    )
     u, _ = shield.limit(np.full(9, np.nan), c, np.nan)
     assert np.isfinite(u).all() and shield.last is not None and np.isfinite(shield.last).all()
 
@@ -205,7 +209,7 @@ def test_start_is_from_the_plant_as_it_is_found(rules: Tick) -> None:
 def test_start_from_a_plant_out_of_its_limits_is_at_the_limit(rules: Tick) -> None:
     shield = shield_of(rules)
     for far, edge in ((-1e9, shield.lo), (1e9, shield.hi)):
-        everything = {role: far for role in PLANT}
+        everything = dict.fromkeys(PLANT, far)
         u = shield._first(context(estimate(plant=everything, sat_c=np.array([far]), fan_speed=np.array([far]))))
         assert (np.delete(u, U_CW_FLOW) == np.delete(edge, U_CW_FLOW)).all()
 
@@ -291,7 +295,9 @@ def test_each_hall_has_its_own_air(two_halls: Site) -> None:
     assert u[[U_HALL + 1, U_HALL + 3]] == pytest.approx([0.8 * least, 0.9 * least])
     u[[U_HALL, U_HALL + 2]] = 10.0
     shield._air(u, context(estimate(dewpoint_c=18.0), demand_speed=np.array([np.nan, 0.1])), bits)
-    assert (u[[U_HALL, U_HALL + 2]] == 18.0 + two_halls.file.limits.dewpoint_margin_k).all() and u[U_HALL + 1] == shield.hi[U_HALL + 1]
+    assert (u[[U_HALL, U_HALL + 2]] == 18.0 + two_halls.file.limits.dewpoint_margin_k).all() and u[U_HALL + 1] == shield.hi[
+        U_HALL + 1
+    ]
     u[U_HALL + 3] = 0.5
     shield._air(u, context(estimate(), demand_speed=np.array([0.1, np.nan])), bits)
     assert u[U_HALL + 3] == shield.hi[U_HALL + 3]
@@ -306,7 +312,9 @@ def test_racks_above_their_limit_drive_everything_to_the_cold_end(rules: Tick, o
     shield._rescue(u, context(estimate(hottest_c=26.0 + over_k)), bits)
     for k, cold in ((U_CHWST, 8.0), (U_CHW_DP, 140e3), (SAT, 16.0), (FAN, 1.0)):
         assert u[k] == pytest.approx(CALM[k] + share * (cold - CALM[k])) and named(bits, k) == ({"inlet"} if share else set())
-    assert (u[[U_CHILLERS, U_CWST, U_CELLS, U_CW_FLOW, U_ECONOMIZER]] == CALM[[U_CHILLERS, U_CWST, U_CELLS, U_CW_FLOW, U_ECONOMIZER]]).all()
+    assert (
+        u[[U_CHILLERS, U_CWST, U_CELLS, U_CW_FLOW, U_ECONOMIZER]] == CALM[[U_CHILLERS, U_CWST, U_CELLS, U_CW_FLOW, U_ECONOMIZER]]
+    ).all()
 
 
 @pytest.mark.parametrize(("over_k", "all_of_it"), [(-0.1, False), (0.0, False), (0.1, True)])
@@ -433,7 +441,9 @@ def test_pressure_for_a_coil_is_what_it_needs_and_little_more(rules: Tick, dp_pa
     assert 0.87 <= widest(shield, u, it_w)[0] <= 0.97  # aimed at nine tenths open
 
 
-def test_pressure_rises_by_a_quarter_at_a_time_for_a_valve_that_is_wide_open(rules: Tick, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pressure_rises_by_a_quarter_at_a_time_for_a_valve_that_is_wide_open(
+    rules: Tick, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("coolctl.control.shield.EVALUATE_AGAIN", 1)
     u = changed(chwst=19.0, dp=20e3, sat=20.0, fan=0.9)
     held(rules)._coil(u, context(estimate(it_w=9e5, plant={"chwst": 19.0})), np.zeros(9, dtype=np.int64))
@@ -482,7 +492,11 @@ def test_towers_and_pumps_may_work_as_hard_as_they_can_for_it(rules: Tick) -> No
     """What is asked of towers and pressure now does not count: they would be asked for more."""
     idle = changed(cwst=32.0, dp=20e3)
     shield = shield_of(rules)
-    assert shield.carries(idle, w_of(4e5), 1.0, 0.0, 1.0) == shield.carries(changed(cwst=8.0, dp=140e3), w_of(4e5), 1.0, 0.0, 1.0) is True
+    assert (
+        shield.carries(idle, w_of(4e5), 1.0, 0.0, 1.0)
+        == shield.carries(changed(cwst=8.0, dp=140e3), w_of(4e5), 1.0, 0.0, 1.0)
+        is True
+    )
     assert shield.carries(idle, w_of(4e5, 2.0), 0.0, 1.0, 1.0)
 
 
@@ -491,7 +505,14 @@ def test_towers_and_pumps_may_work_as_hard_as_they_can_for_it(rules: Tick) -> No
     [
         ({"chwst": 12.0, "fan": 0.9, "sat": 20.0}, 650e3, 20.0, 1.0, 0.0, "the chiller is a little beyond its full load"),
         ({"chwst": 16.0, "fan": 0.6, "sat": 20.0}, 500e3, 20.0, 1.0, 0.0, "its evaporator has a third too much water"),
-        ({"chwst": 19.0, "fan": 0.9, "sat": 20.0}, 400e3, 2.0, 0.0, 1.0, "the coils are short of heat that the plates could carry"),
+        (
+            {"chwst": 19.0, "fan": 0.9, "sat": 20.0},
+            400e3,
+            2.0,
+            0.0,
+            1.0,
+            "the coils are short of heat that the plates could carry",
+        ),
         ({}, 400e3, 10.0, 0.0, 1.0, "the plates leave the water a kelvin too warm"),
     ],
 )
@@ -557,7 +578,9 @@ WARM_WATER = {"chwst": 16.0, "chillers_on": 1.0}
 
 
 @pytest.mark.parametrize(("chwst_c", "it_w", "count"), [(15.6, 8e5, 2.0), (15.5, 8e5, 1.0), (15.6, 3e5, 1.0), (15.6, 6e5, 1.0)])
-def test_one_more_machine_where_the_water_is_warm_and_the_model_knows_why(rules: Tick, chwst_c: float, it_w: float, count: float) -> None:
+def test_one_more_machine_where_the_water_is_warm_and_the_model_knows_why(
+    rules: Tick, chwst_c: float, it_w: float, count: float
+) -> None:
     last = changed(fan=0.95, sat=20.0)
     est = estimate(it_w=it_w, plant={"chwst": chwst_c}, w=w_of(it_w, 20.0))
     u, bits = held(rules, last).limit(last, context(est), 1.0)
@@ -641,9 +664,13 @@ def test_only_a_start_locks_the_next_start_out(rules: Tick) -> None:
     assert shield._started_s == 1e5 and shield._changed_s == {U_CHILLERS: 1e5, U_CELLS: -np.inf, U_ECONOMIZER: -np.inf}
 
 
-@pytest.mark.parametrize(("name", "before", "after"), [("cells", 2.0, 3.0), ("plates", 0.0, 1.0), ("chillers", 1.0, 2.0), ("chillers", 2.0, 1.0)])
-def test_machine_that_rests_and_is_asked_for_nothing_else_is_not_named(rules: Tick, name: str, before: float, after: float) -> None:
-    times = {key: 900.0 for key in ("chiller_on_s", "chiller_off_s", "chiller_between_starts_s", "tower_cell_s", "economizer_s")}
+@pytest.mark.parametrize(
+    ("name", "before", "after"), [("cells", 2.0, 3.0), ("plates", 0.0, 1.0), ("chillers", 1.0, 2.0), ("chillers", 2.0, 1.0)]
+)
+def test_machine_that_rests_and_is_asked_for_nothing_else_is_not_named(
+    rules: Tick, name: str, before: float, after: float
+) -> None:
+    times = dict.fromkeys(("chiller_on_s", "chiller_off_s", "chiller_between_starts_s", "tower_cell_s", "economizer_s"), 900.0)
     shield, start = moved(rules, name, before, after, **times)
     u, bits = shield.limit(start, context(estimate(1e5 + 10.0, plant={"chillers_on": 3.0, "economizer_on": 1.0})), 1.0)
     assert u[NAMES.index(name)] == after and not bits.any()
@@ -839,9 +866,17 @@ def test_emergency_is_for_the_fans_of_every_hall(two_halls: Site) -> None:
     shield = Tick(two_halls, None, "fallback").shield
     shield.last = np.array([*CALM, 22.0, 0.6])
     demand = np.array([0.3, 0.3])
-    c = context(estimate(w=np.array([18.0, 12.0, two_halls.pressure_pa, 2e5, 2e5])), shield.last, own_u=np.full(11, np.nan), demand_speed=demand)
+    c = context(
+        estimate(w=np.array([18.0, 12.0, two_halls.pressure_pa, 2e5, 2e5])),
+        shield.last,
+        own_u=np.full(11, np.nan),
+        demand_speed=demand,
+    )
     u, _ = shield.limit(shield.last, c._replace(emergency=True), 1e3)
-    assert u[[U_HALL + 1, U_HALL + 3]].tolist() == [shield.hi[U_HALL + 1]] * 2 and u[[U_HALL, U_HALL + 2]].tolist() == [22.0, 22.0]
+    assert u[[U_HALL + 1, U_HALL + 3]].tolist() == [shield.hi[U_HALL + 1]] * 2 and u[[U_HALL, U_HALL + 2]].tolist() == [
+        22.0,
+        22.0,
+    ]
 
 
 # -- what is remembered over a restart

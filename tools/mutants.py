@@ -19,8 +19,8 @@ import select
 import signal
 import sys
 import time
-
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -80,7 +80,8 @@ class Watch:
         """What was seen."""
         data = self.coverage.get_data()
         lines = {
-            name: {n: {c for c in tests if c} for n, tests in data.contexts_by_lineno(path).items()} for path, name in self.names.items()
+            name: {n: {c for c in tests if c} for n, tests in data.contexts_by_lineno(path).items()}
+            for path, name in self.names.items()
         }
         return Reach(lines, self.seconds)
 
@@ -101,7 +102,8 @@ class Chosen:
 
 
 LEFT_OUT = ("cacheprovider", "xdist", "timeout", "faulthandler", "unraisableexception", "threadexception")
-OPTIONS = ["-x", "-q", "--tb=no", "--no-header", "--no-summary", "--assert=plain", "-W", "ignore", *(f"-pno:{p}" for p in LEFT_OUT)]
+PLAIN = ("-x", "-q", "--tb=no", "--no-header", "--no-summary", "--assert=plain", "-W", "ignore")
+OPTIONS = [*PLAIN, *(f"-pno:{p}" for p in LEFT_OUT)]
 
 
 def first_run(root: Path, files: tuple[str, ...], tests: list[str], patience_s: float) -> Reach:
@@ -211,7 +213,7 @@ def in_order(mutant: Mutant, reach: Reach, kills: Counter[str], patience_s: floa
 
 def _is_table(mutant: Mutant) -> bool:
     """What is run where a class or a function is made, not where it is called: fields and defaults."""
-    return mutant.before.startswith("def ") or mutant.place[:1].isupper() and "." not in mutant.place
+    return mutant.before.startswith("def ") or (mutant.place[:1].isupper() and "." not in mutant.place)
 
 
 def known(results: Path) -> dict[str, dict[str, Any]]:
@@ -280,8 +282,9 @@ class Score(NamedTuple):
         return self.killed / max(self.killed + len(self.survivors), 1)
 
 
-def scores(root: Path, files: tuple[str, ...], results: Path, equal: frozenset[tuple[str, str, str]]) -> list[Score]:
-    """What is known, file by file. `equal` names mutants by file and the line before and after."""
+def scores(root: Path, files: tuple[str, ...], results: Path, equal: Iterable[Any] = ()) -> list[Score]:
+    """What is known, file by file. `equal` names mutants by file, line before and after, and where it must, the function."""
+    named = {(e.file, e.before, e.after, e.place) for e in equal}
     done, found = known(results), []
     for file in files:
         listed = mutants(root / file, root)
@@ -289,7 +292,7 @@ def scores(root: Path, files: tuple[str, ...], results: Path, equal: frozenset[t
         survivors = []
         for m in listed:
             state = done[m.id]["state"] if m.id in done else "untried"
-            if state == SURVIVED and (m.file, m.before, m.after) in equal:
+            if state == SURVIVED and named & {(m.file, m.before, m.after, place) for place in ("", m.place)}:
                 state = EQUAL
             states[state] += 1
             if state == SURVIVED:
@@ -330,7 +333,7 @@ def main() -> int:
     files = tuple(f for f in FILES if Path(f).stem in wanted)
     if not args.show:
         run(ROOT, files, [t for t in TESTS if (ROOT / t).exists()], RESULTS, args.again, args.patience)
-    found = scores(ROOT, files, RESULTS, frozenset((e.file, e.before, e.after) for e in EQUALS))
+    found = scores(ROOT, files, RESULTS, EQUALS)
     for mutant in (m for s in found for m in s.survivors):
         print("survives:", say(mutant))
     print(table(found))

@@ -86,7 +86,9 @@ def mutants(path: Path, root: Path) -> list[Mutant]:
         seen[key] += 1
         number = hashlib.sha256(f"{key}\0{seen[key]}".encode()).hexdigest()[:8]
         last = node.end_lineno or line + 1  # type: ignore[attr-defined]
-        found.append(Mutant(f"{path.stem}:{place or 'module'}:{number}", name, line + 1, last, place, kind, before, after, raw.decode()))
+        found.append(
+            Mutant(f"{path.stem}:{place or 'module'}:{number}", name, line + 1, last, place, kind, before, after, raw.decode())
+        )
     return sorted(found, key=lambda m: (m.line, m.id))
 
 
@@ -109,15 +111,15 @@ def _children(node: ast.AST) -> Iterator[ast.AST]:
                 continue
             if isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant):
                 continue
-            if isinstance(child, ast.Assign) and isinstance(child.value, ast.BinOp | ast.Subscript) and _is_type(child):
-                continue
-            yield child
+            if not _is_type(child):
+                yield child
 
 
-def _is_type(node: ast.Assign) -> bool:
+def _is_type(node: ast.AST) -> bool:
     """`Field = tuple[int, int | bytes]` names a type."""
-    return all(isinstance(n, ast.Name | ast.Subscript | ast.Tuple | ast.BinOp | ast.Load | ast.BitOr) for n in ast.walk(node.value)) and (
-        isinstance(node.value, ast.Subscript) and isinstance(node.targets[0], ast.Name) and node.targets[0].id[:1].isupper()
+    value = node.value if isinstance(node, ast.Assign) else None
+    return (
+        isinstance(value, ast.Subscript) and isinstance(value.value, ast.Name) and value.value.id in ("tuple", "dict", "NDArray")
     )
 
 
@@ -161,7 +163,9 @@ def _may_go(node: ast.stmt) -> bool:
         return isinstance(node.target, ast.Attribute) and node.value is not None
     if isinstance(node, ast.Expr):
         return not isinstance(node.value, ast.Constant | ast.Yield)
-    return isinstance(node, ast.AugAssign | ast.Raise | ast.Continue | ast.Break) or (isinstance(node, ast.Return) and node.value is None)
+    return isinstance(node, ast.AugAssign | ast.Raise | ast.Continue | ast.Break) or (
+        isinstance(node, ast.Return) and node.value is None
+    )
 
 
 def _of_compare(source: Source, node: ast.Compare) -> Iterator[Edit]:
