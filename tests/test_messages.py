@@ -75,6 +75,12 @@ def test_checksum_is_of_the_meaning_not_of_the_order() -> None:
     assert o["crc"] == f"{zlib.crc32(text.encode()):08x}"  # as another program would make it
 
 
+def test_value_that_was_changed_on_its_way_is_refused() -> None:
+    raw = lease.encode_setpoints(SETPOINTS)
+    assert refused(lease.decode_setpoints, raw.replace(b'"a":1.5', b'"a":1.6')) == "crc"
+    assert refused(lease.decode_setpoints, raw.replace(b'"why"', b'"who"')) == "crc"
+
+
 def with_checksum(**changes: Any) -> bytes:
     fields = {**SETPOINTS._asdict(), **changes}
     text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
