@@ -26,6 +26,7 @@ NO_HOLDER = "read only once there is a holder, and the grant that makes one sets
 FLOOR = "lets the check run once more, which then only lifts to the count of before: that is where the count is"
 SEEN = "a seen count that is not known comes second in min() and so loses: running() answers the same either way"
 BEFORE_PROOF = "read only in states that are entered by a line that sets it"
+WIDE = "air_side leaves heat only where a coil has all the water there is, and its valve then reads 1"
 PULL = "water more than 0.2 K too warm counts as heat not met in evaluate_plant, so the clause before has said no already"
 
 EQUALS: tuple[Equal, ...] = (
@@ -124,6 +125,9 @@ EQUALS: tuple[Equal, ...] = (
         "for k, value in zip((U_CHWST, U_CHW_DP, U_CHILLERS, U_CWST, U_CELLS), found, strict=False):",
         "both have five entries, written two lines apart",
     ),
+    Equal(S, "if not (self._out[O_VALVE] > COIL_VALVE_MAX or self._out[O_UNMET] > 0.0):", "if not (self._out[O_VALVE] > COIL_VALVE_MAX or False):", WIDE),
+    Equal(S, "if not (self._out[O_VALVE] > COIL_VALVE_MAX or self._out[O_UNMET] > 0.0):", "if not (self._out[O_VALVE] > COIL_VALVE_MAX or self._out[O_UNMET] > 1.0):", WIDE),
+    Equal(S, "ratio = min(self._out[O_VALVE] / 0.9, 1.6) ** 2", "ratio = min(self._out[O_VALVE] / 0.9, 1.7600000000000002) ** 2", "the model's valve is 1 at most, so the quotient never reaches either"),
     Equal(S, "if not share > 0.0:", "if not share >= 0.0:", "a share of nought moves no setpoint and names none"),
     Equal(S, "return", "pass", "nothing has changed that another look could find changed: only the looks are spared", "Shield._coil"),
     Equal(S, "if c.available <= u[U_CHILLERS] < last[U_CHILLERS]:", "if c.available <= u[U_CHILLERS] <= last[U_CHILLERS]:", FLOOR),
