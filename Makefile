@@ -5,7 +5,7 @@ VENV := .venv
 RUN := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 ORT_DISABLE_TELEMETRY=1
 STAMP := $(VENV)/.coolctl-installed
 
-.PHONY: setup demo test check docs faults nightly chaos bugs coverage deb deb-test clean
+.PHONY: setup demo test check docs faults nightly chaos bugs mutants coverage deb deb-test clean
 
 setup: $(STAMP)
 	@$(RUN) $(VENV)/bin/python -m coolctl.warmup
@@ -45,7 +45,7 @@ faults: setup
 
 # Every line and branch of the safety code, by the tests that are about it.
 SAFETY := coolctl/gateway.py,coolctl/lease.py,coolctl/proof.py,coolctl/strict_json.py,coolctl/dialects/*.py,coolctl/onnx_graph.py,coolctl/control/mode.py,coolctl/control/shield.py
-SAFETY_TESTS := $(addprefix tests/test_,wire.py gateway.py control.py admission.py transitions.py safety_edges.py dialects.py sparkplug.py dsx.py)
+SAFETY_TESTS := $(addprefix tests/test_,wire.py gateway.py control.py admission.py transitions.py safety_edges.py dialects.py sparkplug.py dsx.py shield.py mode.py enforcer.py messages.py proof.py)
 coverage: setup
 	@$(RUN) $(VENV)/bin/python -m coverage run --branch --include='$(SAFETY)' -m pytest -p no:xdist $(SAFETY_TESTS)
 	@$(VENV)/bin/python -m coverage report -m --fail-under=100
@@ -68,6 +68,10 @@ deb: setup
 
 deb-test: deb
 	@$(RUN) $(VENV)/bin/python -m pytest -m package -s
+
+# Every small change of the safety code, and which test notices it; goes on where it was ended. ARGS="--only gateway,mode"
+mutants: setup
+	@$(RUN) $(VENV)/bin/python -m tools.mutants $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

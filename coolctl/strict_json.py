@@ -100,7 +100,7 @@ def parse(raw: bytes, size_max: int) -> Any:
 def _parse(raw: bytes, size_max: int, decoder: json.JSONDecoder) -> Any:
     if len(raw) > size_max:
         raise Rejected("too_large")
-    if raw.count(b"[") + raw.count(b"{") > 2 * DEPTH_MAX and _depth(raw) > DEPTH_MAX:
+    if raw.count(b"[") + raw.count(b"{") > DEPTH_MAX and _depth(raw) > DEPTH_MAX:
         raise Rejected("nested")
     try:
         text = raw.decode("utf-8")

@@ -158,3 +158,117 @@ class Bomb:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (Path.touch, (self.mark,))
+
+
+# -- by hand, entry by entry
+
+
+def number(value: int) -> bytes:
+    """A whole number as the format has it."""
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*out, value])
+
+
+def entry(field: int, content: int | bytes) -> bytes:
+    if isinstance(content, int):
+        return number(field << 3) + number(content)
+    return number(field << 3 | 2) + number(len(content)) + content
+
+
+PLAIN = entry(7, entry(1, entry(4, b"Add")))  # a graph of one operator
+
+
+def refusal(raw: bytes) -> str:
+    """Why a file is not taken; empty where it is."""
+    try:
+        check_graph(raw)
+    except ModelError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize(
+    "operator",
+    ["Add", "Cast", "Clip", "Concat", "Div", "Gemm", "Identity", "MatMul", "Mul", "Relu", "Reshape", "Sigmoid", "Sub", "Tanh"],
+)
+@pytest.mark.parametrize("domain", ["", "ai.onnx"])
+def test_each_operator_of_a_small_network_is_taken(operator: str, domain: str) -> None:
+    assert refusal(model([helper.make_node(operator, ["x"], ["y"], domain=domain)]).SerializeToString()) == ""
+    assert operator in refusal(model([helper.make_node(operator, ["x"], ["y"], domain="ai.onnx.ml")]).SerializeToString())
+
+
+def test_two_hundred_operators_are_taken_and_one_more_is_not() -> None:
+    node = helper.make_node("Identity", ["x"], ["y"])
+    assert refusal(model([node] * 200).SerializeToString()) == ""
+    assert "201 operators are more than 200" in refusal(model([node] * 201).SerializeToString())
+
+
+@pytest.mark.parametrize("kind", [TensorProto.FLOAT, TensorProto.DOUBLE])
+@pytest.mark.parametrize("raw", [False, True])
+@pytest.mark.parametrize(
+    ("value", "taken"), [(1e6, True), (-1e6, True), (1.05e6, False), (-1.05e6, False), (np.inf, False), (np.nan, False)]
+)
+def test_weight_is_a_number_of_reasonable_size_wherever_it_stands(kind: int, raw: bool, value: float, taken: bool) -> None:
+    values = np.array([1.0, value, 2.0], dtype=np.float32 if kind == TensorProto.FLOAT else np.float64)
+    tensor = numpy_helper.from_array(values, "w") if raw else helper.make_tensor("w", kind, [3], values)
+    for made in (
+        model([helper.make_node("Add", ["x", "w"], ["y"])], [tensor]),
+        model([helper.make_node("Add", ["x", "x"], ["y"], value=tensor)]),
+    ):
+        assert (refusal(made.SerializeToString()) == "") == taken
+
+
+def test_whole_numbers_of_a_shape_are_not_judged_as_weights() -> None:
+    shape = numpy_helper.from_array(np.array([-1, 2**62], dtype=np.int64), "s")
+    assert refusal(model([helper.make_node("Reshape", ["x", "s"], ["y"])], [shape]).SerializeToString()) == ""
+
+
+def test_training_is_refused() -> None:
+    made = model([helper.make_node("Identity", ["x"], ["y"])])
+    made.training_info.add()
+    assert "training" in refusal(made.SerializeToString())
+
+
+@pytest.mark.parametrize(
+    ("field", "what"), [(6, "a graph"), (10, "tensors"), (11, "graphs"), (22, "a sparse tensor"), (23, "sparse tensors")]
+)
+def test_attribute_that_holds_more_than_a_value_is_refused_and_named(field: int, what: str) -> None:
+    raw = entry(7, entry(1, entry(4, b"Add") + entry(5, entry(1, b"a") + entry(field, b""))))
+    assert refusal(raw).endswith(f"an attribute holds {what}")
+
+
+def test_weights_elsewhere_are_refused_by_either_mark() -> None:
+    for tensor, taken in ((entry(13, b""), False), (entry(14, 1), False), (entry(14, 2), False), (entry(14, 0), True)):
+        assert (refusal(entry(7, entry(1, entry(4, b"Add")) + entry(5, tensor))) == "") == taken
+        assert (refusal(entry(7, entry(1, entry(4, b"Add") + entry(5, entry(5, tensor))))) == "") == taken
+
+
+def test_letters_that_are_none_are_an_operator_or_domain_that_is_not_needed() -> None:
+    for node in (entry(4, b"\xff\xfe"), entry(4, b"Add") + entry(7, b"\xff\xfe")):
+        assert "not among those" in refusal(entry(7, entry(1, node)))
+
+
+@pytest.mark.parametrize(
+    ("more", "taken"),
+    [
+        (b"", True),
+        (number(100 << 3 | 1) + b"\xff" * 8, True),  # numbers of fixed length are stepped over
+        (number(100 << 3 | 1) + b"\xff" * 7, False),
+        (number(100 << 3 | 5) + b"\xff" * 4, True),
+        (number(100 << 3 | 5) + b"\xff" * 3, False),
+        (number(100 << 3 | 5) + b"\xff" * 4 + entry(25, b""), False),  # and what stands behind them is seen
+        (number(100 << 3 | 1) + b"\xff" * 8 + entry(25, b""), False),
+        (number(100 << 3 | 6), False),
+        (number(100 << 3 | 3), False),
+        (number(100 << 3 | 2) + number(5) + b"1234", False),
+        (number(100 << 3) + b"\xff" * 9 + b"\x01", True),  # the longest whole number, as every negative one is
+        (number(100 << 3) + b"\xff" * 10 + b"\x01", False),
+        (number(100 << 3) + b"\xff", False),
+        (PLAIN, False),  # a second graph
+    ],
+)
+def test_file_is_read_to_its_last_byte(more: bytes, taken: bool) -> None:
+    assert (refusal(PLAIN + more) == "") == taken

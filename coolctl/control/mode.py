@@ -140,8 +140,7 @@ class ModeMachine:
             return "fallback", "demoted more than three times within an hour: an operator must clear it"
         if self.clean_s >= self.clean_needed_s:
             return self.granted, f"clean for {self.clean_needed_s:.0f} s"
-        reason = fault or (self.reason if self.mode == "fallback" else "settling on the rule baseline")
-        return "fallback", reason
+        return "fallback", fault or "settling on the rule baseline"
 
     def _fault(self, e: Evidence) -> str:
         """The first reason against the policy being in charge, or nothing."""

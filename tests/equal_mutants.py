@@ -1,0 +1,166 @@
+"""Mutants that change nothing anyone could see, each with the reason: they count neither way (`make mutants`)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Equal(NamedTuple):
+    """The line where the change begins, before and after, why no test can tell them apart, and in which function, where a line
+    stands in several."""
+
+    file: str
+    before: str
+    after: str
+    why: str
+    place: str = ""
+
+
+G, L, J = "coolctl/gateway.py", "coolctl/lease.py", "coolctl/strict_json.py"
+D, R = "coolctl/dialects/native.py", "coolctl/dialects/route.py"
+M, S, P = "coolctl/control/mode.py", "coolctl/control/shield.py", "coolctl/proof.py"
+
+CLIP = "np.clip is min(max(a, low), high): which of the first two comes first is the same"
+SIGN = "every entry of warm_sign is +1 or -1, never nought"
+NO_LEASE = "read only while `applied` holds something, and the lease that fills it sets this too"
+NO_HOLDER = "read only once there is a holder, and the grant that makes one sets this too"
+FLOOR = "lets the check run once more, which then only lifts to the count of before: that is where the count is"
+SEEN = "a seen count that is not known comes second in min() and so loses: running() answers the same either way"
+BEFORE_PROOF = "read only in states that are entered by a line that sets it"
+WIDE = "air_side leaves heat only where a coil has all the water there is, and its valve then reads 1"
+PULL = "water more than 0.2 K too warm counts as heat not met in evaluate_plant, so the clause before has said no already"
+
+EQUALS: tuple[Equal, ...] = (
+    # gateway
+    Equal(G, 'part = self.path.with_suffix(".part")', "part = self.path.with_suffix('.partX')", "the name of a file that is gone when the line below it has run"),
+    Equal(G, "self.heard_s = -math.inf", "self.heard_s = math.inf", NO_HOLDER),
+    Equal(G, "self.heard_s = -math.inf", "pass", NO_HOLDER),
+    Equal(G, "self.seq = -1", "self.seq = -2", NO_HOLDER),
+    Equal(G, "self.seq = -1", "self.seq = 1", NO_HOLDER),
+    Equal(G, "self.lease_until_s = -math.inf", "self.lease_until_s = math.inf", NO_LEASE),
+    Equal(G, "self._applied_s = -math.inf", "self._applied_s = math.inf", NO_LEASE),
+    Equal(G, "self._applied_s = -math.inf", "pass", NO_LEASE),
+    Equal(
+        G,
+        "site.table.points[i].id: site.table.points[i] for k, i in enumerate(site.u_point) if i >= 0 and site.accepted[k]",
+        "site.table.points[i].id: site.table.points[i] for k, i in enumerate(site.u_point) if True and site.accepted[k]",
+        "Site.accepted is true only where there is a point",
+    ),
+    Equal(
+        G,
+        "return self.now_s <= self.lease_until_s and bool(self.applied) and not self.hand",
+        "return self.now_s <= self.lease_until_s and bool(self.applied) and True",
+        "set_hand empties `applied`, and while it lasts _admit refuses whatever would fill it",
+    ),
+    Equal(G, "if not self.leased and self.applied:", "if not self.leased and True:", "forgetting what is forgotten already"),
+    # leases
+    Equal(
+        L,
+        "if not (math.isfinite(value) and low <= value <= high):",
+        "if not (True and low <= value <= high):",
+        "both bounds are finite: neither an infinity nor NaN lies between them",
+    ),
+    # strict JSON
+    Equal(
+        J,
+        'if raw.count(b"[") + raw.count(b"{") > DEPTH_MAX and _depth(raw) > DEPTH_MAX:',
+        'if raw.count(b"[") + raw.count(b"{") >= DEPTH_MAX and _depth(raw) > DEPTH_MAX:',
+        "eight brackets are never nine deep; the count only spares the closer look",
+    ),
+    Equal(
+        J,
+        'if raw.count(b"[") + raw.count(b"{") > DEPTH_MAX and _depth(raw) > DEPTH_MAX:',
+        "if True and _depth(raw) > DEPTH_MAX:",
+        "what is deeper than eight has more than eight brackets; the count only spares the closer look",
+    ),
+    # dialects
+    Equal(R, "if i is None or before != names:", "if False or before != names:", "where nothing is remembered `before` is None, which no list of names equals"),
+    Equal(
+        R,
+        "i = np.array([self.fields.get(name, -1) for name in names], dtype=np.int64)",
+        "i = np.array([self.fields.get(name, -2) for name in names], dtype=np.int64)",
+        "any position below nought means a name that is not known",
+    ),
+    Equal(
+        D,
+        "if len(wire) and np.abs(wire).max() <= INTEGER_MAX:",
+        "if len(wire) and np.abs(wire).max() < INTEGER_MAX:",
+        "a batch whose largest value is the very limit goes the slower way, which takes it too",
+    ),
+    # modes
+    Equal(M, "self._calm_s = 0.0", "self._calm_s = 1.0", "read only in an emergency, and the alarm that begins one sets it to nought"),
+    Equal(
+        M,
+        "if fault and (self._soft >= SOFT_TICKS or not e.model_ok):",
+        "if True and (self._soft >= SOFT_TICKS or not e.model_ok):",
+        "ticks are counted only with a fault, and a model that is not there is one",
+    ),
+    # shield
+    *(
+        Equal(S, before, before.replace("warm_sign > 0.0", "warm_sign >= 0.0").replace("warm_sign[k] > 0.0", "warm_sign[k] >= 0.0"), SIGN)
+        for before in (
+            "colder = np.where(self.warm_sign > 0.0, np.minimum(u, last), np.maximum(u, last))",
+            "coldest = np.where(self.warm_sign > 0.0, self.lo, self.hi)",
+            "coldest = self.lo[k] if self.warm_sign[k] > 0.0 else self.hi[k]",
+            "held = np.where(self.warm_sign > 0.0, np.minimum(u, self.last), np.maximum(u, self.last))",
+        )
+    ),
+    Equal(S, "self.warm_sign = np.array(PLANT_WARM_SIGN + (1.0, -1.0) * count)", "self.warm_sign = np.array(PLANT_WARM_SIGN + (1.1, -1.0) * count)", "only its sign is asked for"),
+    Equal(S, "self.warm_sign = np.array(PLANT_WARM_SIGN + (1.0, -1.0) * count)", "self.warm_sign = np.array(PLANT_WARM_SIGN + (1.0, -1.1) * count)", "only its sign is asked for"),
+    *(
+        Equal(S, "PLANT_WARM_SIGN = (1.0, -1.0, -1.0, 1.0, -1.0, -1.0, -1.0)", f"PLANT_WARM_SIGN = ({', '.join(signs)})", "only its sign is asked for")
+        for signs in ([f"{s * (1.1 if k == j else 1.0)}" for j, s in enumerate((1.0, -1.0, -1.0, 1.0, -1.0, -1.0, -1.0))] for k in range(7))
+    ),
+    Equal(S, 'self._set(u, np.clip(u, c.baseline_u - band, c.baseline_u + band), bits, "authority")', 'self._set(u, np.clip(c.baseline_u - band, u, c.baseline_u + band), bits, "authority")', CLIP),
+    Equal(S, 'self._set(u, np.clip(u, self.lo, self.hi), bits, "site_limit")', 'self._set(u, np.clip(self.lo, u, self.hi), bits, "site_limit")', CLIP),
+    Equal(S, "slewed = np.clip(u, self.last - self.down * dt_s, self.last + self.up * dt_s)", "slewed = np.clip(self.last - self.down * dt_s, u, self.last + self.up * dt_s)", CLIP),
+    Equal(
+        S,
+        "plant, u = c.est.plant, np.clip(np.where(np.isfinite(c.baseline_u), c.baseline_u, coldest), self.lo, self.hi)",
+        "plant, u = c.est.plant, np.clip(self.lo, np.where(np.isfinite(c.baseline_u), c.baseline_u, coldest), self.hi)",
+        CLIP,
+    ),
+    Equal(
+        S,
+        "for k, value in zip((U_CHWST, U_CHW_DP, U_CHILLERS, U_CWST, U_CELLS), found, strict=True):",
+        "for k, value in zip((U_CHWST, U_CHW_DP, U_CHILLERS, U_CWST, U_CELLS), found, strict=False):",
+        "both have five entries, written two lines apart",
+    ),
+    Equal(S, "if not (self._out[O_VALVE] > COIL_VALVE_MAX or self._out[O_UNMET] > 0.0):", "if not (self._out[O_VALVE] > COIL_VALVE_MAX or False):", WIDE),
+    Equal(S, "if not (self._out[O_VALVE] > COIL_VALVE_MAX or self._out[O_UNMET] > 0.0):", "if not (self._out[O_VALVE] > COIL_VALVE_MAX or self._out[O_UNMET] > 1.0):", WIDE),
+    Equal(S, "ratio = min(self._out[O_VALVE] / 0.9, 1.6) ** 2", "ratio = min(self._out[O_VALVE] / 0.9, 1.7600000000000002) ** 2", "the model's valve is 1 at most, so the quotient never reaches either"),
+    Equal(S, "if not share > 0.0:", "if not share >= 0.0:", "a share of nought moves no setpoint and names none"),
+    Equal(S, "return", "pass", "nothing has changed that another look could find changed: only the looks are spared", "Shield._coil"),
+    Equal(S, "if c.available <= u[U_CHILLERS] < last[U_CHILLERS]:", "if c.available <= u[U_CHILLERS] <= last[U_CHILLERS]:", FLOOR),
+    Equal(
+        S,
+        "held, economizer = min(self.last[U_CHILLERS], c.available), self.last[U_ECONOMIZER]",
+        "held, economizer = max(self.last[U_CHILLERS], c.available), self.last[U_ECONOMIZER]",
+        FLOOR,
+    ),
+    Equal(S, "if u[U_CHILLERS] < held or u[U_ECONOMIZER] < economizer:", "if u[U_CHILLERS] <= held or u[U_ECONOMIZER] < economizer:", FLOOR),
+    Equal(S, "if u[U_CHILLERS] < held or u[U_ECONOMIZER] < economizer:", "if u[U_CHILLERS] < held or u[U_ECONOMIZER] <= economizer:", FLOOR),
+    Equal(S, 'running(c.est.plant["chillers_on"], u[U_CHILLERS]),', 'running(u[U_CHILLERS], c.est.plant["chillers_on"]),', SEEN),
+    Equal(S, 'running(c.est.plant["economizer_on"], u[U_ECONOMIZER]),', 'running(u[U_ECONOMIZER], c.est.plant["economizer_on"]),', SEEN),
+    Equal(
+        S,
+        "if now_s - self._started_s < d.chiller_between_starts_s or since < wait_s:",
+        "if False or since < wait_s:",
+        "a start is a change: since the last change no more time has passed than since the last start, and the wait is no shorter",
+    ),
+    *(
+        Equal(S, f"return bool(fits and self._out[O_UNMET] <= 0.0 and {clause})", f"return bool(fits and self._out[O_UNMET] <= 0.0 and {changed})", PULL)
+        for clause, changed in (
+            ("self._out[O_CHWST] <= trial[U_CHWST] + 0.3", "True"),
+            ("self._out[O_CHWST] <= trial[U_CHWST] + 0.3", "self._out[O_CHWST] < trial[U_CHWST] + 0.3"),
+            ("self._out[O_CHWST] <= trial[U_CHWST] + 0.3", "self._out[O_CHWST] <= trial[U_CHWST] + 0.33"),
+        )
+    ),
+    # the proof test
+    Equal(P, "self._since_s = -math.inf", "self._since_s = math.inf", BEFORE_PROOF),
+    Equal(P, "self._seen = Seen(-math.inf, math.nan, {})", "self._seen = Seen(math.inf, math.nan, {})", "words from the end of time are not heard either: their age is below nought"),
+    Equal(P, "self._seen = Seen(-math.inf, math.nan, {})", "self._seen = Seen(math.nan, -math.inf, {})", "words of no time are not heard either, and what is not heard is not looked at"),
+    Equal(P, "self._seen = Seen(-math.inf, math.nan, {})", "self._seen = Seen(-math.inf, {}, math.nan)", "what is not heard is not looked at"),
+    Equal(P, "self._before: Mapping[str, float] = {}", "pass", BEFORE_PROOF),
+    Equal(P, "self._let_go_s = math.nan", "pass", BEFORE_PROOF, "ProofTest.__init__"),
+)  # fmt: skip
