@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from coolctl import lease
-from coolctl.dialects import INTEGER_MAX, Decoder, encode_batch, encode_single
+from coolctl.dialects import Decoder, encode_batch, encode_single
+from coolctl.dialects.native import INTEGER_MAX
 from coolctl.points import Batch, Point, PointTable, Quality, each
 from coolctl.strict_json import Rejected, parse, parse_batch, parse_object
 
