@@ -23,13 +23,14 @@ $(STAMP): pyproject.toml constraints.txt tools/system_packages.sh
 demo: setup
 	@$(RUN) $(VENV)/bin/coolctl demo $(ARGS)
 
-# What measures time or talks over a real broker runs alone; the rest on all cores.
+# Three parts: what needs nothing but a processor, real processes that mostly wait, and what measures time, alone.
 test: setup
 ifdef ARGS
 	@$(RUN) $(VENV)/bin/python -m pytest $(ARGS)
 else
 	@$(RUN) $(VENV)/bin/python -m pytest -n auto -m 'not (hil or alone or nightly)'
-	@$(RUN) $(VENV)/bin/python -m pytest -m '(hil or alone) and not (nightly or package)'
+	@$(RUN) $(VENV)/bin/python -m pytest -n 3 --dist loadfile -m 'hil and not (alone or nightly or package)'
+	@$(RUN) $(VENV)/bin/python -m pytest -m 'alone and not (nightly or package)'
 endif
 
 check: setup

@@ -53,7 +53,7 @@ TESTS = tuple(
     f"tests/test_{name}.py"
     for name in (
         "wire", "gateway", "control", "admission", "safety_edges", "shield", "mode", "enforcer", "messages", "proof",
-        "dialects",
+        "dialects", "dsx", "sparkplug",
     )
 )  # fmt: skip
 RESULTS = ROOT / "build" / "mutants.jsonl"

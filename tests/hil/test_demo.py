@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from stack import ROOT
 
-pytestmark = pytest.mark.hil
+pytestmark = [pytest.mark.hil, pytest.mark.alone]
 
 
 def demo(*words: str) -> subprocess.Popen[str]:

@@ -16,7 +16,7 @@ from coolctl.edge.broker import Broker, mosquitto_path
 from coolctl.edge.mqtt import MqttClient, MqttSettings
 from coolctl.recording import Recording
 
-pytestmark = pytest.mark.hil
+pytestmark = [pytest.mark.hil, pytest.mark.alone]
 needs_mosquitto = pytest.mark.skipif(mosquitto_path() is None, reason="mosquitto is not installed")
 
 TTL_S = 6.0

@@ -22,7 +22,7 @@ from coolctl.edge.broker import free_port
 from coolctl.edge.metrics import MetricsServer, MetricsView
 from coolctl.site import Site
 
-pytestmark = pytest.mark.hil
+pytestmark = [pytest.mark.hil, pytest.mark.alone]
 BASE_UNITS = ("_seconds", "_watts", "_celsius", "_kelvin", "_ratio", "_total", "_info", "_code")
 # One family holds several quantities, each in its base unit; the label `unit` names it. A mode has no unit.
 WITHOUT_A_UNIT = {"coolctl_setpoint", "coolctl_point_value", "coolctl_mode", "coolctl_granted_mode"}

@@ -19,7 +19,7 @@ from stack import Stack
 from coolctl.edge.mqtt import MqttClient, MqttSettings
 from coolctl.edge.web import PageServer
 
-pytestmark = pytest.mark.hil
+pytestmark = [pytest.mark.hil, pytest.mark.alone]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 needs_browser = pytest.mark.skipif(
     CHROMIUM is None or importlib.util.find_spec("playwright") is None, reason="chromium or playwright is not installed"
