@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import ast
 import gc
+import importlib
 import importlib.util
 import json
 import os
@@ -151,8 +152,12 @@ def dependents(root: Path, name: str) -> list[str]:
     found = {name} | {m for m in needs if m == "conftest" or m.startswith("test_")}
     while more := {m for m, used in needs.items() if used & found} - found:
         found |= more
-    parents = {name.rsplit(".", k)[0] for k in range(1, name.count(".") + 1)}
-    return sorted(found - parents)  # the packages above it stay: they name what is in them only when asked
+    return sorted(found - set(parents(name)))  # the packages above it stay, and take the changed names anew
+
+
+def parents(name: str) -> list[str]:
+    """The packages above a module, the nearest first."""
+    return [name.rsplit(".", k)[0] for k in range(1, name.count(".") + 1)]
 
 
 def put_in(root: Path, mutant: Mutant, away: list[str]) -> None:
@@ -170,6 +175,8 @@ def put_in(root: Path, mutant: Mutant, away: list[str]) -> None:
     if parent:
         setattr(sys.modules[parent], own, module)
     exec(compile(mutant.text, str(root / mutant.file), "exec"), vars(module))
+    for package in parents(name):
+        importlib.reload(sys.modules[package])  # one that names what is in it still has the old ones
 
 
 def in_child(root: Path, mutant: Mutant, tests: list[str], away: list[str], say: int) -> None:
