@@ -51,7 +51,7 @@ coverage: setup
 	@$(RUN) $(VENV)/bin/python -m coverage run --branch --include='$(SAFETY)' -m pytest -p no:xdist $(SAFETY_TESTS)
 	@$(VENV)/bin/python -m coverage report -m --fail-under=100
 
-# Tier N of what needs real processes; the fault matrix has its own: `make faults`.
+# What takes its time or a network; the fault matrix has its own: `make faults`.
 nightly: setup
 	@$(RUN) $(VENV)/bin/python -m pytest -m nightly $(ARGS)
 

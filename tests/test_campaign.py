@@ -96,6 +96,7 @@ def test_longer_steps_give_the_energy_of_short_ones(site: Site) -> None:
     assert totals[1] == pytest.approx(totals[0], rel=0.01)
 
 
+@pytest.mark.nightly
 def test_best_static_and_oracle_are_not_beaten_by_what_they_start_from(tmp_path: Path) -> None:
     out = tmp_path / "ledger.json"
     words = ["evaluate", "--site", str(SITE), "--start", "04-20T00", "--hours", "0:1", "--step", "20", "--json", str(out)]

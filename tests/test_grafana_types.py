@@ -34,6 +34,7 @@ def typescript(dashboard: dict[str, object]) -> str:
     return f"{HEAD}{text};\n"
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.skipif(not NPM, reason="npm is not installed")
 def test_dashboards_are_what_grafana_calls_a_dashboard(tmp_path: Path) -> None:

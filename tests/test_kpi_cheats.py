@@ -110,7 +110,10 @@ def test_where_chips_leak_warmer_loses_and_the_controller_goes_colder(site: Site
     assert wins(saving)
 
 
-@pytest.mark.parametrize("factor", [0.7, 1.4, 4.0])
+SLIGHTLY = [pytest.param(0.7, marks=pytest.mark.nightly), pytest.param(1.4, marks=pytest.mark.nightly)]
+
+
+@pytest.mark.parametrize("factor", [*SLIGHTLY, 4.0])
 def test_calibrating_on_a_faulty_meter_costs_little(two_halls: Site, policy: object, factor: float) -> None:
     """A chiller meter that is wrong from the start: its gain follows or is frozen, the plan hardly cares."""
 

@@ -97,6 +97,7 @@ def test_ordinary_spread_accuses_nobody(many: Site, policy: object, seed: int) -
     assert controller.control.zones.suspect() is None and over < 1.0
 
 
+@pytest.mark.nightly
 def test_a_weak_coil_leaves_the_others_their_saving(many: Site, policy: object) -> None:
     """Against the rules on the same plant; the first half hour, in which the coil is not yet known, is in it."""
     kwh = {}
