@@ -30,7 +30,10 @@ class Sweep(Weather):
         return wetbulb_c + 4.0, wetbulb_c, self.station_pa
 
 
-@pytest.mark.parametrize(("middle_c", "plates"), [(12.0, 0.75), (16.0, 1.0), (19.0, 1.0)])
+@pytest.mark.parametrize(
+    ("middle_c", "plates"),
+    [pytest.param(12.0, 0.75, marks=pytest.mark.nightly), (16.0, 1.0), pytest.param(19.0, 1.0, marks=pytest.mark.nightly)],
+)
 def test_machines_change_by_what_they_can_carry(site: Site, policy: object, middle_c: float, plates: float) -> None:
     """Three crossings with load steps of a fifth, one with fouled plates: few changes, cold water, nobody too warm.
 

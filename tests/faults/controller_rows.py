@@ -367,7 +367,7 @@ def other_time_zone(stage: Stage) -> str:
 
 ROWS = (
     Row("C01", "killed at random, again and again", "a thousand times: own control at TTL; no partial setpoint", killed_at_random, short="played six times"),
-    Row("C02", "crash at every start", "never ready; the plant keeps itself", held_by="tests/hil/test_service.py::test_a_crash_at_every_start_never_gets_ready_and_the_plant_keeps_itself"),
+    Row("C02", "crash at every start", "never ready; the plant keeps itself", tier="N", held_by="tests/hil/test_service.py::test_a_crash_at_every_start_never_gets_ready_and_the_plant_keeps_itself"),
     Row("C03", "control thread hangs", "own control at TTL", held_by="tests/test_faults.py::test_fault[T08]"),
     Row("C04", "a native loop holds the interpreter", "as C03", tier="N", held_by="tests/hil/test_service.py::test_a_native_loop_that_holds_the_interpreter_is_ended"),
     Row("C05", "processor starved", "lateness bounded", tier="N", why_not="open"),

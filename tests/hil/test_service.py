@@ -11,7 +11,12 @@ from pathlib import Path
 import pytest
 from machine import Machine, machine, why_not
 
-pytestmark = [pytest.mark.hil, pytest.mark.slow, pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")]
+pytestmark = [
+    pytest.mark.hil,
+    pytest.mark.slow,
+    pytest.mark.nightly,
+    pytest.mark.skipif(bool(why_not()), reason=why_not() or "-"),
+]
 
 PLANT, GATEWAY, DAEMON, WEB = "coolctl-sim-plant@hall", "coolctl-gateway@hall", "coolctl@hall", "coolctl-web@hall"
 READY_S, LEASE_S = 180.0, 150.0  # however busy the machine is; what must be quick has bounds of its own
@@ -93,7 +98,6 @@ def test_reload_takes_a_good_file_and_refuses_a_bad_one(box: Machine) -> None:
     assert pid(box, DAEMON) == before
 
 
-@pytest.mark.nightly
 def test_a_crash_is_started_again_for_ever(box: Machine) -> None:
     for _ in range(7):  # more than systemd's own start limit would forgive
         before = pid(box, WEB)
@@ -131,7 +135,6 @@ def test_a_crash_at_every_start_never_gets_ready_and_the_plant_keeps_itself(box:
     until(lambda: box.show(DAEMON, "ActiveState") == "active", 60.0, "the daemon, once it can start")
 
 
-@pytest.mark.nightly
 def test_a_native_loop_that_holds_the_interpreter_is_ended(box: Machine) -> None:
     """A regular expression that takes ages, in the main thread and in C: no other thread of the process can run."""
     program = box.root / "opt/coolctl/bin/stuck"
@@ -151,7 +154,6 @@ def test_a_native_loop_that_holds_the_interpreter_is_ended(box: Machine) -> None
     drop_in(box, DAEMON, "")
 
 
-@pytest.mark.nightly
 def test_with_nowhere_to_write_it_starts_and_controls(box: Machine) -> None:
     drop_in(
         box,
@@ -167,7 +169,6 @@ def test_with_nowhere_to_write_it_starts_and_controls(box: Machine) -> None:
     drop_in(box, DAEMON, "")
 
 
-@pytest.mark.nightly
 def test_without_a_thread_to_start_it_refuses_cleanly(box: Machine) -> None:
     box.run("systemctl", "stop", DAEMON)
     drop_in(box, DAEMON, "LimitNPROC=1")
@@ -178,7 +179,6 @@ def test_without_a_thread_to_start_it_refuses_cleanly(box: Machine) -> None:
     box.run("systemctl", "restart", DAEMON, timeout_s=READY_S)
 
 
-@pytest.mark.nightly
 def test_a_memory_cap_that_is_hit_ends_in_a_restart(box: Machine) -> None:
     until(lambda: box.show(DAEMON, "ActiveState") == "active", 60.0, "the daemon")
     before = pid(box, DAEMON)
