@@ -148,6 +148,8 @@ class Daemon:
     def _go_on_with(self, site: Site, controller: Controller) -> None:
         before = self.controller.control
         memory = before.memory()
+        if controller.control.modes.granted != self.grants.mode:
+            controller.grant(self.grants.mode, self.grants.reason)  # a person was quicker than the reading of the file
         controller.control.restore(before.known())
         controller.control.recall(memory)
         self.site = self.link.site = site

@@ -96,4 +96,4 @@ def played(loud: bool, long: bool) -> dict[str, object]:
 def test_each_alert_fires_in_its_story_and_not_in_the_other(tmp_path: Path, loud: bool, long: bool) -> None:
     path = tmp_path / "stories.yml"
     path.write_text(yaml.safe_dump(played(loud, long)))
-    promtool("test", "rules", str(path))
+    assert "SUCCESS" in promtool("test", "rules", str(path))

@@ -97,6 +97,34 @@ def test_memory_is_exact_and_a_shield_that_has_not_begun_has_none(site: Site) ->
     assert second.control.memory() == first.control.memory()
 
 
+def test_a_grant_that_comes_while_the_file_is_read_is_the_one_in_force(stack: VirtualStack) -> None:
+    stack.run(30)
+    daemon = stack.one.daemon
+    daemon.reloader.ask()
+    daemon._reload()  # reading begins under `auto`
+    stack.command("monitor", "a person, meanwhile")
+    stack.step()
+    while daemon.reloader.busy:
+        daemon._reload()
+    assert daemon.reload_ok
+    stack.run(3)
+    assert daemon.controller.control.modes.granted == "monitor" and not stack.gateway.core.leased
+
+
+def test_what_only_a_person_may_clear_outlives_a_reload(stack: VirtualStack) -> None:
+    stack.run(400)
+    modes = stack.one.daemon.controller.control.modes
+    modes.latched, modes._given_back, modes._rearms_s = True, 2, [1.0, 2.0]
+    modes.mode = "emergency"
+    stack.one.reload()
+    after = stack.one.daemon.controller.control.modes
+    assert after is not modes and after.memory() == modes.memory()
+    stack.step()
+    assert stack.one.decision is not None and stack.one.decision.mode == "emergency"
+    stack.run(70)
+    assert stack.one.decision.mode == "fallback" and after.latched
+
+
 def test_one_asked_twice_is_read_twice(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from coolctl import reload
 

@@ -7,7 +7,7 @@ a soft one.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 MODES = ("monitor", "shadow", "advise", "bounded", "auto", "fallback", "release", "emergency")
 PUBLISHING = ("bounded", "auto", "fallback", "emergency")
@@ -71,6 +71,26 @@ class ModeMachine:
         if not keep:
             self.mode = "fallback" if mode in POLICY_MODES else mode
             self.clean_s = 0.0
+
+    def memory(self) -> dict[str, Any]:
+        """What only a person, or time, may clear, as JSON can carry it."""
+        until_s = self._given_back_until_s
+        return {
+            "emergency": self.mode == "emergency",
+            "latched": self.latched,
+            "rearms_s": list(self._rearms_s),
+            "given_back": self._given_back,
+            "given_back_until_s": until_s if until_s > -float("inf") else None,
+        }
+
+    def recall(self, memory: dict[str, Any]) -> None:
+        """Go on from another machine's `memory`: no emergency, latch or refusal ends because a file was read anew."""
+        if memory["emergency"] and self.granted in (*POLICY_MODES, "fallback"):
+            self.mode, self.reason = "emergency", "as before the site file was read anew"
+        self.latched, self._rearms_s = memory["latched"], list(memory["rearms_s"])
+        self._given_back = memory["given_back"]
+        until_s = memory["given_back_until_s"]
+        self._given_back_until_s = -float("inf") if until_s is None else until_s
 
     def step(self, e: Evidence, now_s: float, dt_s: float) -> tuple[str, str]:
         """Effective mode of this tick and the event that caused it."""

@@ -141,7 +141,7 @@ class Shield:
         """Go on from another shield's `memory` of the same setpoints: no step, no dwell or window begun anew."""
         self.last = None if memory["last"] is None else np.array(memory["last"], dtype=np.float64)
         timers = [-np.inf if t is None else float(t) for t in memory["timers_s"]]
-        self._changed_s = dict(zip(self._changed_s, timers, strict=False))
+        self._changed_s = dict(zip(self._changed_s, timers[:-1], strict=True))
         self._started_s = timers[-1]
         self._short.recall(memory["windows"][0])
         self._long.recall(memory["windows"][1])

@@ -213,12 +213,13 @@ class Tick:
     def memory(self) -> dict[str, Any]:
         """What a Tick of the same setpoints goes on from without a step; beside it goes `known`."""
         own = {"bias_k": self._bias_k.tolist(), "trim_k": self._trim_k.tolist(), "peak_w": self._peak_w.tolist()}
-        return {**own, "mode": self._mode_before, "shield": self.shield.memory()}
+        return {**own, "mode": self._mode_before, "modes": self.modes.memory(), "shield": self.shield.memory()}
 
     def recall(self, memory: dict[str, Any]) -> None:
         """Go on where another Tick was; the policy has to earn its place again, on the rules meanwhile."""
         self._bias_k, self._trim_k, self._peak_w = (np.array(memory[k]) for k in ("bias_k", "trim_k", "peak_w"))
         self._mode_before = memory["mode"]
+        self.modes.recall(memory["modes"])
         self.shield.recall(memory["shield"])
 
     def gains(self) -> list[Gain]:

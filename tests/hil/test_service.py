@@ -104,6 +104,7 @@ def test_a_crash_is_started_again_for_ever(box: Machine) -> None:
         box.run("kill", "-SEGV", str(before))
         until(lambda b=before: pid(box, WEB) not in (0, b), 30.0, "another process")  # type: ignore[misc]
     until(lambda: box.show(WEB, "ActiveState") == "active", 60.0, "the page")
+    assert int(box.show(WEB, "NRestarts")) >= 7
 
 
 def test_a_faulty_site_file_is_not_tried_again(box: Machine) -> None:
@@ -179,7 +180,7 @@ def test_without_a_thread_to_start_it_refuses_cleanly(box: Machine) -> None:
     box.run("systemctl", "restart", DAEMON, timeout_s=READY_S)
 
 
-def test_a_memory_cap_that_is_hit_ends_in_a_restart(box: Machine) -> None:
+def test_what_the_memory_killer_does_ends_in_a_restart(box: Machine) -> None:
     until(lambda: box.show(DAEMON, "ActiveState") == "active", 60.0, "the daemon")
     before = pid(box, DAEMON)
     hungry = "import os, signal, sys; os.kill(int(sys.argv[1]), signal.SIGKILL)"  # what the kernel's memory killer does
