@@ -21,6 +21,7 @@ from coolctl.control.tick import GatewayView
 from coolctl.controller import Controller
 from coolctl.daemon_link import Link
 from coolctl.daemon_state import Command, GainsFile, GrantFile, Holds
+from coolctl.edge.certificate import ends_s
 from coolctl.edge.journal import ERROR, NOTICE, WARNING, Line
 from coolctl.edge.metrics import MetricsServer
 from coolctl.edge.onnx_policy import load_policy
@@ -96,6 +97,7 @@ class Daemon:
         self.switchback, self._assigned, self._clock_s = Switchback(site), NOT_ASSIGNED, 0.0
         self.link = Link(site, args.broker)
         self.link.may_claim = self.grants.mode in PUBLISHING
+        self.certificate_ends_s = ends_s(self.link.cert_file)
         self.recorder = self._recorder()
         port = args.metrics_port if args.metrics_port is not None else site.file.metrics.port
         self.metrics = MetricsServer(site.file.metrics.host, port) if port >= 0 else None
@@ -246,6 +248,7 @@ class Daemon:
             self._gains.write(self.controller.control.known(), time.time())
             if self.evidence is not None:
                 self.evidence.write()
+            self.certificate_ends_s = ends_s(self.link.cert_file)  # a new one is taken with the next connection
             gc.collect(1)  # at a moment of our choosing; the old generation stays frozen
 
     def _log(self, decision: Decision, snap: Snapshot, news: list[Line], held: list[str], broken: list[str]) -> None:

@@ -36,6 +36,7 @@ class Link:
         self.decoder = decoder_for(site)
         self.topics = {kind: site.topic(kind) for kind in KINDS}
         settings = settings_for(site, broker, "daemon")
+        self.cert_file = settings.cert_file
         listen = [*self.decoder.topics, self.topics["gw_tick"], self.topics["ack"], self.topics["cmd"]]
         if site.file.site.simulated:
             listen.append(self.topics["clock"])

@@ -56,6 +56,7 @@ class LinkLines:
         self._error = ""
 
     def look(self, client: Client) -> Iterator[Line]:
+        """What has become of the link since the last look."""
         if client.ready and not self._ready:
             yield Line("broker", "the broker answers and everything is subscribed", NOTICE, "link")
         elif self._ready and not client.ready:
@@ -138,6 +139,7 @@ class DaemonLines:
         self._misses = 0
 
     def look(self, daemon: Daemon, d: Decision, snap: Snapshot) -> Iterator[Line]:
+        """What has changed since the last tick."""
         yield from self.link.look(daemon.link.client)
         yield from self._of_grant(daemon, d)
         yield from self._of_lease(daemon, d)
@@ -217,6 +219,7 @@ class GatewayLines:
         self._misdescribed: dict[str, str] = {}
 
     def look(self, core: GatewayCore, client: Client, misdescribed: Mapping[str, str]) -> Iterator[Line]:
+        """What has changed since the last look; `misdescribed`: setpoints that the event bus gives another unit."""
         yield from self._link.look(client)
         if core.holder != self._holder:
             yield Line("epoch", f"the right to lease is granted to {core.holder}", NOTICE)

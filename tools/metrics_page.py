@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from coolctl.edge.metrics import COUNTERS, GAUGES, MetricsServer, MetricsView
 
 RULES = Path(__file__).resolve().parent.parent / "config/prometheus"
 ONE = np.ones(1)
+LABEL, VALUE = re.compile(r"\{\{ \$labels\.(\w+) \}\}"), re.compile(r"\{\{ \$value[^}]*\}\}")
 
 
 def _view() -> MetricsView:
@@ -79,7 +81,7 @@ def page(written: str) -> str:
     ]
     for rule in alerts:
         name, after = rule["alert"], rule.get("for", "at once")
-        summary = rule["annotations"]["summary"].replace("|", "\\|")
+        summary = LABEL.sub(lambda m: m[1].upper(), VALUE.sub("N", rule["annotations"]["summary"])).replace("|", "\\|")
         lines.append(f"| [{name}](RUNBOOKS.md#{name.lower()}) | {rule['labels']['severity']} | {after} | {summary} |")
     lines += ["", "What each looks at:", "", "```promql"]
     lines += [f"{rule['alert']}: {' '.join(rule['expr'].split())}" for rule in alerts]
