@@ -158,18 +158,26 @@ def test_what_repeats_is_counted_and_its_last_word_is_said() -> None:
     assert said(out) == ["chwst is 0"], "nothing is swallowed at the end"
 
 
-def test_a_window_grows_while_it_goes_on_repeating_and_no_longer_than_a_quarter_of_an_hour() -> None:
+@pytest.mark.parametrize("pattern", [{0}, {0, 1}, set(range(12))], ids=["one in 12 s", "two in 12 s", "each second"])
+def test_a_window_grows_while_it_goes_on_repeating_and_no_longer_than_a_quarter_of_an_hour(pattern: set[int]) -> None:
     clock, out = Clock(), io.StringIO()
     journal = Journal("coolctl", {}, native=False, stream=out, clock=clock)
     times: list[float] = []
-    for _ in range(7200):
+    for k in range(7200):
         clock.now_s += 1.0
-        journal.say(Line("late", "late"))
+        if k % 12 in pattern:
+            journal.say(Line("late", "late"))
         journal.turn()
         times += [clock.now_s] * len(said(out))
     gaps = [b - a for a, b in itertools.pairwise(times)]
-    assert gaps[0] <= 16.0 and max(gaps) <= 910.0 and len(times) <= 16
+    assert gaps[0] <= 16.0 and max(gaps) <= 920.0 and len(times) <= 16
     assert len(gaps) >= 10, "an operator still sees that it goes on"
+    for _ in range(4):
+        clock.now_s += 1000.0
+        journal.turn()
+    said(out)
+    journal.say(Line("late", "late"))
+    assert said(out) == ["late"], "after a long quiet time it is news again"
 
 
 @pytest.mark.parametrize("step_s", [12, pytest.param(1, marks=pytest.mark.nightly)])

@@ -79,7 +79,8 @@ class Throttle:
             kind.last = line
             return None
         held, kind.held = kind.held, 0
-        kind.window_s = min(2.0 * kind.window_s, WINDOW_MAX_S) if held else WINDOW_MIN_S
+        again = held or now_s < kind.until_s + kind.window_s  # quiet for less than a window is no quiet
+        kind.window_s = min(2.0 * kind.window_s, WINDOW_MAX_S) if again else WINDOW_MIN_S
         kind.until_s = now_s + kind.window_s
         return line, held
 
@@ -96,7 +97,7 @@ class Throttle:
                 kind.held = 0
                 kind.window_s = min(2.0 * kind.window_s, WINDOW_MAX_S)
                 kind.until_s = now_s + kind.window_s
-            else:
+            elif now_s >= kind.until_s + kind.window_s:
                 del self._kinds[key]
         return said
 
