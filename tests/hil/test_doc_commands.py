@@ -14,7 +14,7 @@ from doc_blocks import Commands, all_blocks
 from stack import Stack
 
 RUN = [block for block in all_blocks() if not block.why_not]
-pytestmark = [pytest.mark.hil, pytest.mark.nightly, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.hil, pytest.mark.nightly, pytest.mark.timeout(1200)]
 SPEED, PLANT_S = 20.0, 1500.0
 
 
@@ -54,7 +54,7 @@ def typed(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
         "STATE_DIRECTORY": str(folder / "state"),
     }
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", text], cwd=folder, env=environment, capture_output=True, text=True, timeout=600
+        ["bash", "-euo", "pipefail", "-c", text], cwd=folder, env=environment, capture_output=True, text=True, timeout=900
     )
     assert done.returncode == 0, f"{text}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
     return done
