@@ -24,11 +24,13 @@ echo "== environment in /opt/coolctl"
 inside="$root/opt/coolctl/bin/python"
 lock=build/deb/requirements.lock
 if [ -n "${LOCK:-}" ]; then cp "$LOCK" "$lock"; else .venv/bin/python -m tools.lock --python "$inside" --out "$lock"; fi
-install=("$inside" -m pip install --quiet --disable-pip-version-check --no-compile --no-deps)
+# -I: what lies on this shell's PYTHONPATH is not in the package, whatever pip would take for installed.
+install=("$inside" -I -m pip install --quiet --disable-pip-version-check --no-compile --no-deps)
 "${install[@]}" --only-binary :all: --require-hashes --requirement "$lock"
 "${install[@]}" --no-index build/deb/wheel/*.whl
-"$inside" -m pip --disable-pip-version-check check
-"$root/opt/coolctl/bin/python" -m pip uninstall --quiet --yes pip setuptools 2>/dev/null || true
+"$inside" -I -m pip --disable-pip-version-check check
+test -x "$root/opt/coolctl/bin/coolctl"
+"$inside" -I -m pip uninstall --quiet --yes pip setuptools 2>/dev/null || true
 # Programs and paths name where they were made; they will lie in /opt/coolctl.
 here=$(realpath "$root/opt/coolctl")
 grep -rlI --null "$here" "$root/opt/coolctl/bin" "$root/opt/coolctl/pyvenv.cfg" | xargs -0 -r sed -i "s|$here|/opt/coolctl|g"

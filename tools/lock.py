@@ -25,7 +25,7 @@ def requirements() -> list[str]:
 
 def resolve(python: str, wanted: list[str], *more: str) -> dict[str, Any]:
     """pip's own report of what it would install, nothing being there yet. Raises CalledProcessError."""
-    words = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--dry-run", "--ignore-installed"]
+    words = [python, "-I", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--dry-run", "--ignore-installed"]
     words += ["--only-binary", ":all:", "--report", "-", "--constraint", str(ROOT / "constraints.txt"), *more, *wanted]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     found: dict[str, Any] = json.loads(done.stdout)
