@@ -16,6 +16,7 @@ from coolctl.invariants import CHECKS, NOT_PER_TICK
 from coolctl.points import ROLES
 from coolctl.site_schema import RULE_ALIASES, SiteFile
 from coolctl.units import UNITS
+from tools import metrics_page
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 WRITTEN = "<!-- Written by `make docs` from the code; change it there. -->\n"
@@ -143,7 +144,12 @@ def invariants() -> str:
     return "\n".join(lines + [f"| {i} | {where} |" for i, where in NOT_PER_TICK.items()]) + "\n"
 
 
-PAGES = {"CONFIG.md": config, "INVARIANTS.md": invariants}
+def metrics() -> str:
+    """The page of metrics, recording rules and alerts."""
+    return metrics_page.page(WRITTEN)
+
+
+PAGES = {"CONFIG.md": config, "INVARIANTS.md": invariants, "METRICS.md": metrics}
 
 
 def main(arguments: list[str]) -> int:
