@@ -211,7 +211,7 @@ class Daemon:
         decision = self.controller.tick_snapshot(snap, gateway)
         computed_s = time.monotonic()
         held += self._judge(decision, snap, gateway, bool(grant), late_s, computed_s - started_s)
-        self.link.publish(decision, held + self._said)
+        self.link.publish(decision, held + self._said, self.holds.held)
         self._said = []
         if self.recorder is not None:
             events = [{"grant": grant, "reason": self.grants.reason}] if grant else []

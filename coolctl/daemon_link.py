@@ -7,13 +7,13 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from coolctl import lease
 from coolctl.control.decision import Decision
 from coolctl.control.health import JUMPS, REASONS
 from coolctl.control.tick import GatewayView
-from coolctl.daemon_state import Command, decode_command
+from coolctl.daemon_state import Command, Hold, decode_command
 from coolctl.decision_json import encode_decision
 from coolctl.dialects import decoder_for
 from coolctl.dialects.sparkplug import state_message
@@ -177,7 +177,7 @@ class Link:
         """Whether the gateway has granted its epoch to this instance."""
         return self.gateway is not None and self.gateway.holder == self.instance
 
-    def publish(self, decision: Decision, said: Sequence[str] = ()) -> None:
+    def publish(self, decision: Decision, said: Sequence[str] = (), held: Mapping[str, Hold] | None = None) -> None:
         """Lease, decision and shadow of this tick; claims the epoch while it is not held."""
         setpoints = decision.setpoints if self.holds_epoch else {}
         # In virtual time the gateway waits for a word on every step; else only the end of publishing is said aloud.
@@ -206,7 +206,7 @@ class Link:
         for name in doubted.keys() - self._last_doubted:
             self._events.append({"t_s": decision.now_s, "text": f"{name} {doubted[name]}: not believed"})
         self._last_doubted = set(doubted)
-        self.client.publish(self.topics["decision"], encode_decision(decision, self._events, self._lease_state()))
+        self.client.publish(self.topics["decision"], encode_decision(decision, self._events, self._lease_state(), held))
         self._events = []
 
     def _lease_state(self) -> dict[str, object]:

@@ -1,7 +1,9 @@
-"""Writes the reference pages under docs/ that follow from the code: `make docs`. With --check it only compares."""
+"""Writes the reference pages that follow from the code, and the live page's own runbooks: `make docs`. --check only compares."""
 
 from __future__ import annotations
 
+import html
+import re
 import sys
 import types
 import typing
@@ -17,7 +19,8 @@ from coolctl.points import ROLES
 from coolctl.site_schema import RULE_ALIASES, SiteFile
 from coolctl.units import UNITS
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
+ROOT = Path(__file__).resolve().parent.parent
+DOCS, LIVE = ROOT / "docs", ROOT / "coolctl" / "edge" / "page"
 WRITTEN = "<!-- Written by `make docs` from the code; change it there. -->\n"
 INTRODUCTION = """One TOML file describes a plant; `coolctl check-config` reports every fault in it at once. Units stand at
 the end of each name: `_c` °C, `_k` kelvin, `_w` watt, `_pa` pascal, `_kgs` kg/s, `_ratio` 0 … 1, `_s` seconds."""
@@ -143,17 +146,48 @@ def invariants() -> str:
     return "\n".join(lines + [f"| {i} | {where} |" for i, where in NOT_PER_TICK.items()]) + "\n"
 
 
+def runbooks() -> str:
+    """docs/RUNBOOKS.md as the live page serves it, so that an alarm leads to its section where there is no other network."""
+    book, parts = (ROOT / "docs" / "RUNBOOKS.md").read_text(encoding="utf-8"), []
+    for block in re.split(r"\n{2,}", book.strip()):
+        heading = re.match(r"(#+) (.*)", block)
+        if heading:
+            level, name = len(heading[1]), heading[2]
+            parts.append(f'<h{level} id="{name.lower()}">{html.escape(name)}</h{level}>')
+        else:
+            text = html.escape(block.replace("\n", " "), quote=False)
+            parts.append("<p>" + re.sub(r"`([^`]+)`", r"<code>\1</code>", text) + "</p>")
+    return f"""<!doctype html>
+{WRITTEN.replace("the code", "docs/RUNBOOKS.md")}<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Runbooks – coolctl</title>
+<link rel="stylesheet" href="page.css">
+</head>
+<body class="book">
+<header><a href="./">← live page</a></header>
+<main>
+{chr(10).join(parts)}
+</main>
+</body>
+</html>
+"""
+
+
 PAGES = {"CONFIG.md": config, "INVARIANTS.md": invariants}
+LIVE_PAGES = {"runbooks.html": runbooks}
 
 
 def main(arguments: list[str]) -> int:
     """Write, or with --check say which page is not what the code says."""
-    old = [n for n, page in PAGES.items() if not (DOCS / n).is_file() or (DOCS / n).read_text(encoding="utf-8") != page()]
+    pages = {DOCS / n: page for n, page in PAGES.items()} | {LIVE / n: page for n, page in LIVE_PAGES.items()}
+    old = [path for path, page in pages.items() if not path.is_file() or path.read_text(encoding="utf-8") != page()]
     if "--check" in arguments:
-        print(*(f"docs/{n} is not what the code says: make docs" for n in old), sep="\n", end="\n" if old else "")
+        print(*(f"{p.parent.name}/{p.name} is not what the code says: make docs" for p in old), sep="\n", end="\n" if old else "")
         return 1 if old else 0
-    for name in old:
-        (DOCS / name).write_text(PAGES[name](), encoding="utf-8")
+    for path in old:
+        path.write_text(pages[path](), encoding="utf-8")
     return 0
 
 
