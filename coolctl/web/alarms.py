@@ -117,7 +117,9 @@ def _of_mode(d: dict[str, Any]) -> dict[str, str]:
     if d["mode"] == "emergency":
         found["CoolctlEmergency"] = why
     if d["mode"] == "fallback" and d["granted"] in ("auto", "bounded"):
-        found["CoolctlFallbackActive"] = f"Granted {d['granted']}: {why}" + (f"; {d['policy_fault']}" if d["policy_fault"] else "")
+        found["CoolctlFallbackActive"] = f"Granted {d['granted']}: {why}" + (
+            f"; {d['policy_fault']}" if d["policy_fault"] else ""
+        )
     if d["mode"] == "release" and d["granted"] in ("auto", "bounded", "fallback"):
         found["CoolctlReleased"] = f"Granted {d['granted']}: {why}"
     if (age_s := d["gateway_age_s"]) is not None and age_s > GATEWAY_SILENT_S:
@@ -134,7 +136,9 @@ def _of_plant(d: dict[str, Any]) -> dict[str, str]:
         found["CoolctlRideThroughShort"] = f"{ride_s:.0f} s until the first rack passes its allowable inlet."
     weakest = d["weakest"]
     if weakest and weakest["ratio"] is not None and weakest["ratio"] < 1.0:
-        found["CoolctlNoRedundancy"] = f"Without one {weakest['machine'].replace('_', ' ')}: {100 * weakest['ratio']:.0f} % is left."
+        found["CoolctlNoRedundancy"] = (
+            f"Without one {weakest['machine'].replace('_', ' ')}: {100 * weakest['ratio']:.0f} % is left."
+        )
     if d["sick_loops"]:
         found["CoolctlLoopSick"] = _list(f"{name} {text}" for name, text in d["sick_loops"].items())
     if d["doubted"]:

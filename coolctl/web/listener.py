@@ -25,6 +25,8 @@ F64 = NDArray[np.float64]
 REFRESH_S, SAMPLE_S = 0.5, 1.0
 FRESH_S = 3.0
 """A decision that is older speaks no longer for the plant: what telemetry says of it is taken instead."""
+NEW_RUN_S = 60.0
+"""A simulated plant's time that goes back by more is another run; by less, a message was late."""
 METERS = ("chiller_power", "tower_power", "chw_pump_power", "cw_pump_power", "crah_fan_power")
 
 
@@ -58,13 +60,14 @@ class Listener:
         while not self._stopping:
             self.client.run_until(due_s, lambda: bool(self.client.inbox) or self._stopping)
             while self.client.inbox:
-                self._take(self.client.inbox.popleft())
+                self.take(self.client.inbox.popleft())
             if time.monotonic() >= due_s:
                 due_s = time.monotonic() + REFRESH_S
                 server.update(self.state())
         self.client.close()
 
-    def _take(self, m: Message) -> None:
+    def take(self, m: Message) -> None:
+        """A message as it came from the broker."""
         if m.retained and m.topic not in self._described:
             return
         if m.topic != self._decision_topic:
@@ -86,12 +89,18 @@ class Listener:
 
     def _plant_time(self, t_s: float) -> None:
         """A simulated plant's own time [s]; where it goes back, a new run has begun and the old one is forgotten."""
-        if t_s < self._now_s:
+        if t_s < self._now_s - NEW_RUN_S:
             self.trends.clear()
             self.changes, self.alarms = Changes(self.changes.version + 1), Alarms(self.alarms.version + 1)
-        self._now_s = t_s
+            self._now_s = t_s
+        self._now_s = max(self._now_s, t_s)
 
-    def _sample(self, snap: Snapshot, mono_s: float) -> None:
+    def look(self, mono_s: float) -> F64:
+        """Let a real plant's time go on to `mono_s` [s] and take a value of each series `(series,)`, whoever has spoken since."""
+        self._now_s = mono_s
+        return self._sample(self.store.snapshot(mono_s), mono_s)
+
+    def _sample(self, snap: Snapshot, mono_s: float) -> F64:
         """One value of everything for the trends, and a look at the alarms."""
         fresh = mono_s - self.decision_s <= FRESH_S
         values = self._points.values(self.decision if fresh else None, snap)
@@ -103,6 +112,7 @@ class Listener:
             share = elapsed_s / MODEL_MEAN_S
             self._model_off += share * (power["model_w"] / power["measured_w"] - 1.0 - self._model_off)
         self._judge(float(values[t.INLET]), snap, mono_s)
+        return values
 
     def _judge(self, hottest_c: float, snap: Snapshot, mono_s: float) -> None:
         silent_s = [mono_s - heard_s if math.isfinite(heard_s) else None for heard_s in (self.decision_s, self.telemetry_s)]
@@ -121,8 +131,7 @@ class Listener:
         self.store.forget(self.decoder.watch(mono_s))
         snap = self.store.snapshot(mono_s)
         if not self.site.file.site.simulated and mono_s - self._sampled_s >= SAMPLE_S:
-            self._now_s = mono_s
-            self._sample(snap, mono_s)
+            self.look(mono_s)
         elif mono_s - self.decision_s > FRESH_S:
             self._judge(math.nan, snap, mono_s)  # a simulated plant's time stands; silence does not
         points = self.site.table.points
@@ -160,6 +169,7 @@ class Listener:
 
     def documents(self) -> dict[str, Any]:
         """What the page asks for beside the stream: a path, and what makes its JSON."""
+
         def trend(span: str) -> Any:
             return lambda: self.trends.json(span, self._now_s if math.isfinite(self._now_s) else 0.0, self.clock())
 

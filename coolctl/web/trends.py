@@ -20,7 +20,7 @@ F64 = NDArray[np.float64]
 
 
 class Series(NamedTuple):
-    """One value over time: its key in the JSON, what it is in words, the unit it is shown in, and the digits that mean something."""
+    """One value over time: key in the JSON, name in words, the unit it is shown in, and the digits that mean something."""
 
     key: str
     name: str
@@ -49,7 +49,7 @@ class Span(NamedTuple):
     """How long a ring looks back, in buckets of `step_s`."""
 
     step_s: float
-    count: int
+    buckets: int
 
 
 SPANS = {"hour": Span(10.0, 360), "day": Span(120.0, 720)}
@@ -60,21 +60,21 @@ class Ring:
 
     def __init__(self, span: Span, series: int = len(SERIES)):
         self.span = span
-        self._low = np.full((span.count, series), np.nan)
+        self._low = np.full((span.buckets, series), np.nan)
         self._high = self._low.copy()
-        self._sum = np.zeros((span.count, series))
-        self._n = np.zeros((span.count, series))
-        self._mode = np.full(span.count, -1, dtype=np.int8)
+        self._sum = np.zeros((span.buckets, series))
+        self._n = np.zeros((span.buckets, series))
+        self._mode = np.full(span.buckets, -1, dtype=np.int8)
         self._newest = -1
 
     def clear(self) -> None:
         """Forget everything."""
-        self._empty(np.arange(self.span.count))
+        self._empty(np.arange(self.span.buckets))
         self._newest = -1
 
     def add(self, t_s: float, values: F64, mode: int) -> None:
-        """Values at `t_s` [s], NaN = not known; `mode` by `BY_ATTENTION`, -1 = nobody said. What is older than the ring is left out."""
-        bucket, count = math.floor(t_s / self.span.step_s), self.span.count
+        """Values at `t_s` [s], NaN = unknown, left out where older than the ring; `mode` by `BY_ATTENTION`, -1 = nobody said."""
+        bucket, count = math.floor(t_s / self.span.step_s), self.span.buckets
         if bucket <= self._newest - count:
             return
         if bucket > self._newest:
@@ -98,7 +98,7 @@ class Ring:
 
         Buckets before the first value are left out, those since the last one are there and unknown.
         """
-        count, last = self.span.count, math.floor(now_s / self.span.step_s)
+        count, last = self.span.buckets, math.floor(now_s / self.span.step_s)
         last = max(last, self._newest)
         order = np.arange(last - count + 1, last + 1)
         k, held = order % count, (order <= self._newest) & (order > self._newest - count)
@@ -157,7 +157,7 @@ def _encode(name: str, ring: Ring, now_s: float, clock: dict[str, Any]) -> bytes
     found = {
         "span": name,
         "step_s": ring.span.step_s,
-        "span_s": ring.span.step_s * ring.span.count,
+        "span_s": ring.span.step_s * ring.span.buckets,
         "start_s": start_s,
         "now_s": round(now_s, 3),
         "clock": clock,

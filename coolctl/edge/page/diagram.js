@@ -34,7 +34,8 @@ export function makeDiagram(svg, site) {
   if (site.economizer) {
     units.hx = [[el(svg, "rect", { x: 190, y: 304, width: 170, height: 26, rx: 3, class: "unit" }), el(svg, "text", { x: 275, y: 321, "text-anchor": "middle" }, "economizer")]];
   }
-  label("chw_pump", 190, 352, ""); label("cw_pump", 360, 352, "", "end");
+  label("chw_pump", 188, 352, ""); label("cw_pump", 363, 352, "", "end");
+  for (const key of ["chw_pump", "cw_pump"]) text[key].classList.add("small");
   label("chwst", 440, 254, "CHW supply"); label("chwrt", 620, 344, "CHW return", "end"); label("chw_flow", 530, 254, "CHW flow"); label("chw_dp", 440, 292, "");
   label("oadb", 300, 60, "outdoor"); label("oawb", 300, 100, "wet bulb");
   // halls with their racks

@@ -61,6 +61,7 @@ export function when(t_s, clock, seconds = true) {
 }
 export function lasting(s) {
   if (s < 90) return `${Math.round(s)} s`;
-  if (s < 5400) return `${Math.round(s / 60)} min`;
-  return s < 172800 ? `${Math.floor(s / 3600)} h ${Math.round((s % 3600) / 60)} min` : `${Math.round(s / 86400)} days`;
+  const minutes = Math.round(s / 60);
+  if (minutes < 90) return `${minutes} min`;
+  return s < 172800 ? `${Math.floor(minutes / 60)} h ${minutes % 60} min` : `${Math.round(s / 86400)} days`;
 }
