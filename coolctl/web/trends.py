@@ -34,7 +34,7 @@ SERIES = (
     Series("chilled_water", "chilled water supply", "°C", 2),
     Series("chilled_water_sp", "its setpoint", "°C", 2),
     Series("cooling", "cooling power", "kW", 2),
-    Series("baseline", "rule baseline (B2), estimated", "kW", 2),
+    Series("baseline", "rules (B2), estimated", "kW", 2),
     Series("it", "IT power", "kW", 1),
     Series("pue", "partial PUE", "", 4),
     Series("saving", "saving against the rules (B2)", "%", 2),

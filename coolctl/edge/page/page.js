@@ -126,9 +126,9 @@ function ages() {
   const silent = (Date.now() - heard) / 1e3, add = silent > 1.5 ? silent : 0;
   const age = (v) => (state && known(v) ? v + add : null), t = age(state && state.telemetry_age_s), d = age(state && state.decision_age_s);
   put("ages", `telemetry ${show(t, 0, "s")} · decision ${show(d, 0, "s")} old`);
-  const since = (s) => (s === null ? "none heard yet" : `no data since ${wallText(Date.now() - 1e3 * s)}`), lost = !heard || silent > 4;
-  const problem = lost ? `The page has lost its server: ${heard ? since(silent) : "nothing heard yet"}.`
-    : !state || !state.connected ? `No connection to the broker: ${since(t)}.`
+  const since = (s) => (s === null ? "nothing heard yet" : `no data since ${wallText(Date.now() - 1e3 * s)}`), lost = !heard || silent > 4;
+  const problem = lost ? `The page has lost its server: ${since(heard ? silent : null)}.`
+    : !state || !state.connected ? `No connection to the broker: ${since(t === null ? d : d === null ? t : Math.min(t, d))}.`
       : t === null ? "No telemetry heard yet."
         : t > STALE_S ? `Telemetry is stale: ${since(t)}.`
           : d === null || d > STALE_S ? `No decision from the controller, the plant controls itself: ${since(d)}.` : "";

@@ -8,7 +8,7 @@ const CHARTS = [
   { title: "Cooling power", unit: "kW", lines: [["cooling", "a"], ["baseline", "c"]], zero: true, least: 10 },
   { title: "IT power", unit: "kW", lines: [["it", "a"]], least: 10 },
   { title: "Partial PUE: (IT + cooling) / IT", unit: "", lines: [["pue", "a"]], least: 0.02 },
-  { title: "Saving against the rules (B2)", unit: "%", lines: [["saving", "a"]], zero: true, least: 10 },
+  { title: "Saving against rules (B2)", unit: "%", lines: [["saving", "a"]], zero: true, least: 10 },
 ];
 const SPANS = { hour: ["last hour", 5000, [300, 600, 900, 1200]], day: ["last day", 30000, [7200, 10800, 14400, 21600]] };
 const LEFT = 46, RIGHT = 12, TOP = 10, BOTTOM = 22, BAND = 26;
@@ -87,10 +87,10 @@ const endOf = (d) => Math.max(d.now_s, d.start_s + buckets(d) * d.step_s);
 function draw() {
   const d = current();
   for (const c of [band, ...charts]) {
-    // A figure's own width, so that its letters are as large as the page's; on paper two of them share a line.
-    const width = printing ? (c === band ? 700 : 345) : Math.max(240, Math.round(c.svg.clientWidth || c.figure.clientWidth));
+    // A figure's own width, so that its letters are as large as the page's; on paper three of them share a line.
+    const width = printing ? (c === band ? 726 : 232) : Math.max(240, Math.round(c.svg.clientWidth || c.figure.clientWidth));
     c.svg.dataset.width = width;
-    c.height = c === band ? BAND + BOTTOM : printing ? 82 : 168;
+    c.height = c === band ? BAND + BOTTOM : printing ? 96 : 168;
     c.svg.setAttribute("viewBox", `0 0 ${width} ${c.height}`);
     c.svg.replaceChildren();
     c.marks = null;
@@ -104,7 +104,7 @@ function draw() {
 }
 
 function timeAxis(c, d, x, x0, x1) {
-  const bottom = c.height - BOTTOM, end = endOf(d), step = SPANS[d.span][2].find((s) => s / d.span_s * (x1 - x0) > 58) || d.span_s;
+  const bottom = c.height - BOTTOM, end = endOf(d), step = SPANS[d.span][2].find((s) => s / d.span_s * (x1 - x0) > (printing ? 36 : 58)) || d.span_s;
   // Ticks on round times of the clock that is shown: of the wall in this time zone, or since the plant's start.
   const zone = known(d.clock.wall_s) ? d.clock.wall_s - new Date(1e3 * (end + d.clock.wall_s)).getTimezoneOffset() * 60 : 0;
   for (let t = Math.ceil((end - d.span_s + zone) / step) * step - zone; t <= end; t += step) {
@@ -224,7 +224,10 @@ function mark() {
 function modeReadout(c, d, i) {
   const bucket = i ?? buckets(d) - 1, run = d.modes.find(([from, to]) => bucket >= from && bucket < to) || (i === null ? d.modes[d.modes.length - 1] : null);
   const text = run ? run[2] : "no data";
-  put(c.legend, i === null && run ? `${text} since ${when(d.start_s + run[0] * d.step_s, d.clock, false)}` : text);
+  // A stretch that reaches to the left edge may have begun before it.
+  const whole = run && run[0] === 0 && d.start_s <= endOf(d) - d.span_s + d.step_s;
+  const since = !run || i !== null ? "" : whole ? ` for the whole ${SPANS[d.span][0]}` : ` since ${when(d.start_s + run[0] * d.step_s, d.clock, false)}`;
+  put(c.legend, text + since);
   return text;
 }
 function lineReadout(c, d, i, px) {
