@@ -146,7 +146,7 @@ def test_whole_plants_are_played_resumed_and_judged(tmp_path: Path) -> None:
 def test_study_of_plants_counts_what_is_covered_and_leaves_other_codes_seeds_out(tmp_path: Path) -> None:
     path = tmp_path / "plants.jsonl"
     rows = [
-        {"seed": k, "source": "a" if k else "b", "shadow": {"truth": 0.3, "low": 0.1 * k, "saving": 0.25, "high": 0.5}}
+        {"seed": k, "source": "a" if k else "b", "shadow": {"truth": 0.3, "low": 0.09 * k, "saving": 0.25, "high": 0.5}}
         for k in range(5)
     ]
     path.write_text("\n".join(map(json.dumps, rows)) + '\n{"torn')

@@ -10,8 +10,14 @@ was ended goes on at the seed where it stopped; `--estimate` reads the recording
 
 from __future__ import annotations
 
+import argparse
+import hashlib
+import json
 import math
+import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +27,9 @@ from coolctl.control.tick import IN_PROCESS
 from coolctl.controller import Controller
 from coolctl.edge.onnx_policy import load_policy
 from coolctl.edge.recorder import Recorder
+from coolctl.savings.measurement.findings import saving_of
+from coolctl.savings.measurement.gather import gather
+from coolctl.savings.measurement.watched import watched
 from coolctl.savings.switchback import Assigned, schedule_of
 from coolctl.site import Site, load_site
 from coolctl.trace import columns, header, pack
@@ -187,9 +196,11 @@ def table(rows: list[dict[str, Any]]) -> Iterator[str]:
         if not of:
             continue
         truth, low, middle, high = (np.array([r[k] for r in of]) for k in ("truth", "low", "saving", "high"))
+        covered = int(((low <= truth) & (truth <= high)).sum())
         yield (
-            f"| {name} | {len(of)} | {int(((low <= truth) & (truth <= high)).sum())} | {int((low > 0.0).sum())} "
-            f"| {100 * truth.min():.1f} to {100 * truth.max():.1f} | {50 * (high - low).mean():.1f} | {100 * (middle - truth).mean():+.2f} |"
+            f"| {name} | {len(of)} | {covered} | {int((low > 0.0).sum())} "
+            f"| {100 * truth.min():.1f} to {100 * truth.max():.1f} | {50 * (high - low).mean():.1f} "
+            f"| {100 * (middle - truth).mean():+.2f} |"
         )
 
 
