@@ -226,7 +226,7 @@ class Daemon:
         computed_s = time.monotonic()
         broken = self._judge(decision, snap, gateway, bool(grant), late_s, computed_s - started_s)
         news = self._decision_lines.look(decision, self.link.decoder.faults)
-        self.link.publish(decision, [*held, *broken, *self._said, *(line.text for line in news)])
+        self.link.publish(decision, [*held, *broken, *self._said, *(line.text for line in news)], self.holds.held)
         self._said = []
         if self.recorder is not None:
             events = [{"grant": grant, "reason": self.grants.reason}] if grant else []

@@ -7,12 +7,12 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from coolctl import lease
 from coolctl.control.decision import Decision
 from coolctl.control.tick import GatewayView
-from coolctl.daemon_state import Command, decode_command
+from coolctl.daemon_state import Command, Hold, decode_command
 from coolctl.decision_json import encode_decision
 from coolctl.dialects import decoder_for
 from coolctl.dialects.sparkplug import state_message
@@ -165,7 +165,7 @@ class Link:
         """Whether the gateway has granted its epoch to this instance."""
         return self.gateway is not None and self.gateway.holder == self.instance
 
-    def publish(self, decision: Decision, said: Sequence[str] = ()) -> None:
+    def publish(self, decision: Decision, said: Sequence[str] = (), held: Mapping[str, Hold] | None = None) -> None:
         """Lease, decision and shadow of this tick, with what is new in it; claims the epoch while it is not held."""
         setpoints = decision.setpoints if self.holds_epoch else {}
         # In virtual time the gateway waits for a word on every step; else only the end of publishing is said aloud.
@@ -178,7 +178,7 @@ class Link:
             kind = "shadow" if decision.mode == "shadow" else "proposal"
             self.client.publish(self.topics[kind], encode_decision(decision, [], self._lease_state()))
         events: list[dict[str, object]] = [{"t_s": decision.now_s, "text": text} for text in said]
-        self.client.publish(self.topics["decision"], encode_decision(decision, events, self._lease_state()))
+        self.client.publish(self.topics["decision"], encode_decision(decision, events, self._lease_state(), held))
 
     def _lease_state(self) -> dict[str, object]:
         epoch = self.gateway.epoch if self.gateway else -1
