@@ -18,6 +18,7 @@ from coolctl.invariants import CHECKS, NOT_PER_TICK
 from coolctl.points import ROLES
 from coolctl.site_schema import RULE_ALIASES, SiteFile
 from coolctl.units import UNITS
+from tools import metrics_page
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS, LIVE = ROOT / "docs", ROOT / "coolctl" / "edge" / "page"
@@ -175,7 +176,12 @@ def runbooks() -> str:
 """
 
 
-PAGES = {"CONFIG.md": config, "INVARIANTS.md": invariants}
+def metrics() -> str:
+    """The page of metrics, recording rules and alerts."""
+    return metrics_page.page(WRITTEN)
+
+
+PAGES = {"CONFIG.md": config, "INVARIANTS.md": invariants, "METRICS.md": metrics}
 LIVE_PAGES = {"runbooks.html": runbooks}
 
 
