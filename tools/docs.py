@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import html
-import re
 import sys
 import types
 import typing
 from pathlib import Path
 
+import markdown
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -147,17 +146,16 @@ def invariants() -> str:
     return "\n".join(lines + [f"| {i} | {where} |" for i, where in NOT_PER_TICK.items()]) + "\n"
 
 
+def metrics() -> str:
+    """The page of metrics, recording rules and alerts."""
+    return metrics_page.page(WRITTEN)
+
+
 def runbooks() -> str:
     """docs/RUNBOOKS.md as the live page serves it, so that an alarm leads to its section where there is no other network."""
-    book, parts = (ROOT / "docs" / "RUNBOOKS.md").read_text(encoding="utf-8"), []
-    for block in re.split(r"\n{2,}", book.strip()):
-        heading = re.match(r"(#+) (.*)", block)
-        if heading:
-            level, name = len(heading[1]), heading[2]
-            parts.append(f'<h{level} id="{name.lower()}">{html.escape(name)}</h{level}>')
-        else:
-            text = html.escape(block.replace("\n", " "), quote=False)
-            parts.append("<p>" + re.sub(r"`([^`]+)`", r"<code>\1</code>", text) + "</p>")
+    book = (ROOT / "docs" / "RUNBOOKS.md").read_text(encoding="utf-8")
+    # The table of contents gives each heading its anchor, as it is in the alerts' links.
+    text = markdown.markdown(book, extensions=["toc"])
     return f"""<!doctype html>
 {WRITTEN.replace("the code", "docs/RUNBOOKS.md")}<html lang="en">
 <head>
@@ -169,16 +167,11 @@ def runbooks() -> str:
 <body class="book">
 <header><a href="./">← live page</a></header>
 <main>
-{chr(10).join(parts)}
+{text}
 </main>
 </body>
 </html>
 """
-
-
-def metrics() -> str:
-    """The page of metrics, recording rules and alerts."""
-    return metrics_page.page(WRITTEN)
 
 
 PAGES = {"CONFIG.md": config, "INVARIANTS.md": invariants, "METRICS.md": metrics}
