@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 from browser import Window, chromium, needs_browser
+from conftest import ROOT
 from page_feed import GAP_S, decision, page, tell
 
 from coolctl.edge.web import PageServer
-from coolctl.site import Site
+from coolctl.site import Site, load_site
 from coolctl.web import describe
 from coolctl.web.listener import Listener
 
@@ -213,3 +214,18 @@ def test_page_without_its_server_says_since_when(site: Site, browser: Any) -> No
     w.until(lambda: "lost its server" in w.text("#banner"))
     assert re.search(r"no data since \d\d:\d\d:\d\d", w.text("#banner")) and w.count("body.stale") == 1
     w.page.close()
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", ["campus10mw", "two_halls_no_economizer"])
+def test_halls_of_other_sites_do_not_run_into_each_other(browser: Any, name: str) -> None:
+    listener, server = page(load_site(ROOT / "config" / "sites" / f"{name}.toml"))
+    for w in opened(browser, (listener, server), 1280):
+        inside, apart, whole = w.page.evaluate(
+            "(() => { const b = (s) => [...document.querySelectorAll(s)].map((e) => e.getBoundingClientRect()), halls = b('#plant .box').slice(2);"
+            " const inside = b('#plant .r-none').every((r) => halls.some((h) => r.top >= h.top && r.bottom <= h.bottom));"
+            " const apart = halls.every((h, i) => !i || h.top >= halls[i - 1].bottom), svg = b('#plant')[0];"
+            " return [inside, apart, b('#plant *').every((r) => r.right <= svg.right && r.bottom <= svg.bottom)]; })()"
+        )
+        assert inside and apart and whole and w.fits() and not w.faults
+    server.close()

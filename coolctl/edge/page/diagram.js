@@ -2,7 +2,6 @@
 import { el } from "./dom.js";
 
 export function makeDiagram(svg, site) {
-  svg.setAttribute("viewBox", "0 0 900 400");
   const text = {}, units = {};
   const label = (key, x, y, caption, anchor = "start") => {
     if (caption) el(svg, "text", { x, y: y - 14, class: "dim", "text-anchor": anchor }, caption);
@@ -38,17 +37,23 @@ export function makeDiagram(svg, site) {
   for (const key of ["chw_pump", "cw_pump"]) text[key].classList.add("small");
   label("chwst", 440, 254, "CHW supply"); label("chwrt", 620, 344, "CHW return", "end"); label("chw_flow", 530, 254, "CHW flow"); label("chw_dp", 440, 292, "");
   label("oadb", 300, 60, "outdoor"); label("oawb", 300, 100, "wet bulb");
-  // halls with their racks
-  const racks = {}, height = 340 / site.halls.length;
+  // halls with their racks; many halls are drawn closer, without what a glance does not need
+  const racks = {}, close = site.halls.length > 2, columns = close ? 24 : 8, step = 216 / columns;
+  const rows = Math.max(...site.halls.map((hall) => Math.ceil(hall.racks.length / columns)));
+  const top = close ? 44 : 74, height = close ? Math.max(340 / site.halls.length, top + 9 * rows + 12) : 340 / site.halls.length;
+  svg.setAttribute("viewBox", `0 0 900 ${Math.max(400, Math.ceil(20 + height * site.halls.length))}`);
   site.halls.forEach((hall, h) => {
-    const y = 20 + h * height;
+    const y = 20 + h * height, n = hall.name;
     el(svg, "rect", { x: 640, y, width: 240, height: height - 8, rx: 4, class: "box" });
-    el(svg, "text", { x: 652, y: y + 18, class: "dim" }, hall.name);
-    label(hall.name + ".it", 868, y + 18, "", "end"); label(hall.name + ".sat", 652, y + 40, ""); label(hall.name + ".fan", 868, y + 40, "", "end");
-    label(hall.name + ".valve", 652, y + 60, ""); label(hall.name + ".dew", 868, y + 60, "", "end");
-    const columns = 8, size = Math.min(24, (height - 90) / Math.ceil(hall.racks.length / columns) - 4);
+    el(svg, "text", { x: 652, y: y + 18, class: "dim" }, n);
+    label(n + ".it", 868, y + 18, "", "end");
+    label(n + ".sat", 652, y + (close ? 36 : 40), "");
+    label(n + ".fan", 868, y + (close ? 36 : 40), "", "end");
+    if (!close) { label(n + ".valve", 652, y + 60, ""); label(n + ".dew", 868, y + 60, "", "end"); }
+    const size = Math.min(24, (height - top - 16) / Math.ceil(hall.racks.length / columns) - (close ? 1.5 : 4));
     hall.racks.forEach((rack, i) => {
-      racks[rack] = el(svg, "rect", { x: 654 + (i % columns) * 27, y: y + 74 + Math.floor(i / columns) * (size + 4), width: 23, height: Math.max(size, 3), rx: 2, class: "r-none" });
+      const place = { x: 654 + (i % columns) * step, y: y + top + Math.floor(i / columns) * (size + (close ? 2 : 4)) };
+      racks[rack] = el(svg, "rect", { ...place, width: step - (close ? 1.5 : 4), height: Math.max(size, 3), rx: close ? 1 : 2, class: "r-none" });
       el(racks[rack], "title", {}, rack);
     });
   });
