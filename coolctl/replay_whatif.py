@@ -50,7 +50,7 @@ def what_if(
     bar = Progress(recording.count_rows())
     story = tell(original, recording, wanted, to_s=args.to_s, moved=bar.moved, observe=terms.write if terms else lambda _d: None)
     bar.end()
-    found = difference(story, wanted) | {"damage": recording.damage[: len(set(recording.damage))]}
+    found = difference(story, wanted) | {"damage": list(dict.fromkeys(recording.damage))}
     if args.plot:
         from coolctl.savings.measurement.whatif_picture import draw
 

@@ -44,7 +44,7 @@ class Recorder:
         self._wal: list[BinaryIO] = []
         self._wal_free = [threading.Event(), threading.Event()]
         self._active = 0
-        self._unsynced = False
+        self._unsynced = self._framed = False
         self._number = 0
         self._opened_s = 0.0
         stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime()) + f"-{os.getpid()}"
@@ -152,14 +152,17 @@ class Recorder:
     def _sync(self) -> None:
         """Ask the rows of the open block, and events, onto the disk; only while no block waits, which brings its own."""
         wal, segment = self._wal, self._segment
-        if self._unsynced and not self.failed and wal and segment is not None:
+        if self._unsynced and not self.failed and wal:
             self._unsynced = False
             os.fdatasync(wal[self._active].fileno())
+        elif self._framed and not self.failed and segment is not None:
+            self._framed = False
             os.fdatasync(segment.fileno())
 
     def _do(self, job: tuple[Any, ...]) -> None:
         if job[0] == "frame":
             _write_all(job[1], job[2])
+            self._framed = True
         elif job[0] == "close":
             self._close_files(job[1], job[2])
         else:

@@ -17,7 +17,7 @@ def _forecast(w: dict[str, Any]) -> str:
     fans, over = w["server_fans_kwh"], w["inlet_over_limit_h"]
     rows += [
         ["server fans beyond idle (model)", f"{fans['recorded']:,.0f}", f"{fans['forecast']:,.0f}"],
-        ["hours above the rack limit", f"{over['recorded']:.2f}", f"{over['forecast']:.2f}"],
+        ["hours above the rack limit (steady model, racks not followed)", f"{over['recorded']:.2f}", f"{over['forecast']:.2f}"],
     ]
     return (
         f'<h2>In shadow: what it would have done</h2><p class="label">{cell(w["label"])}; {w["hours"]:.1f} h watched</p>'
