@@ -35,6 +35,7 @@ CATCH_ALL = {
     "tools.faults": "a row that fails is a result; the rows after it are still played",
     "tools.soak": "what raises in an episode is a violation; the episodes after it are still played",
     "coolctl.reload": "a fault of ours in reading must be answered like one in the file: the old site stays",
+    "coolctl.edge.time_box": "what the network's thread meets is raised again where the answer was asked for",
     "coolctl.edge.onnx_policy": "the engine raises many kinds; each means a policy that is not admitted",
 }
 
