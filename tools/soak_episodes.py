@@ -261,7 +261,8 @@ def _play(chain: Chain, e: Episode, broken: list[faults.Fault]) -> Iterator[floa
         while todo and todo[0][0] <= chain.plant.t_s:
             todo.pop(0)[2](chain)
         t_s, next_s = chain.plant.t_s, chain.plant.t_s + chain.dt_s
-        steps = e.load.at(next_s) - e.load.at(t_s) > 1.1 * JOB_MAX
+        past = min(e.load.at(max(t_s - back_s, 0.0)) for back_s in (0.0, 30.0, 60.0, 90.0, 120.0))
+        steps = e.load.at(next_s) - past > 1.1 * JOB_MAX  # two jobs at once are a step too
         chain.step(any(f.start_s <= next_s and t_s < f.end_s for f in broken), steps)
         yield float(chain.plant.rack_inlet_c.max())
 
