@@ -393,7 +393,7 @@ ROWS = (
     Row("C02", "crash at every start", "never ready; the plant keeps itself", tier="N", held_by="tests/hil/test_service.py::test_a_crash_at_every_start_never_gets_ready_and_the_plant_keeps_itself"),
     Row("C03", "control thread hangs", "own control at TTL", held_by="tests/test_faults.py::test_fault[T08]"),
     Row("C04", "a native loop holds the interpreter", "as C03", tier="N", held_by="tests/hil/test_service.py::test_a_native_loop_that_holds_the_interpreter_is_ended"),
-    Row("C05", "processor starved", "lateness bounded", tier="N", why_not="open"),
+    Row("C05", "processor starved", "lateness bounded", tier="N", held_by="tests/hil/test_loop.py::test_a_starved_processor_costs_no_lease"),
     Row("C06", "killed for its memory", "as C01", tier="N", held_by="tests/hil/test_service.py::test_what_the_memory_killer_does_ends_in_a_restart"),
     Row("C07", "disk full for the recording", "control unaffected", held_by="tests/test_recording.py::test_recording_full_disk_stops_the_recorder_not_the_caller"),
     Row("C08", "slow disk", "lateness unchanged", tier="N", held_by="tests/test_recording.py::test_recording_on_a_slow_disk_holds_nobody_up"),
