@@ -107,5 +107,5 @@ def test_run_goes_on_where_it_was_ended_and_counts_what_it_played(tmp_path: Path
     assert next(soak.todo(["random"], STRIDE_S, "a")) == ("random", 3, False)
     assert next(soak.todo(["random"], STRIDE_S, "b")) == ("random", 0, False)
     text = soak.table()
-    assert "| 30,000 episodes | 3 | 1,080 of 5 s | 2 h |" in text and "**1**: random:1" in text and "1 episodes I-03" in text
+    assert "| 30,000 episodes | 3 | 1,080 of 5 s | 1.5 h |" in text and "**1**: random:1" in text and "1 episodes I-03" in text
     assert set(soak.ASKED) == set(soak.WHAT) == set(KINDS)

@@ -42,6 +42,7 @@ WHAT = {
 }
 TURN = ("adversary", "random") * 12 + ("year",)
 FINE_EVERY = 100
+BOUND_FROM = 30  # episodes: of fewer the rule of three says nothing
 
 
 class Stage(NamedTuple):
@@ -148,15 +149,18 @@ def _line(kind: str, plant: str, rows: list[dict[str, Any]]) -> str:
     ticks, n = sum(r.get("ticks", 0) for r in rows), len(rows)
     hours = sum(r.get("ticks", 0) * r["dt_s"] for r in rows) / 3600.0
     bad = sum(bool(r["violations"]) for r in rows)
-    bound = f"0, less than {3.0 / n:.1%} of episodes (95 %)" if not bad else f"**{bad}**: {_seeds(rows)}"
+    bound = "0" + (f", less than {3.0 / n:.1%} of episodes (95 %)" if n >= BOUND_FROM else "")
+    bound = f"**{bad}**: {_seeds(rows)}" if bad else bound
     steps = "/".join(f"{s:g}" for s in sorted({r["dt_s"] for r in rows}))
     felt, touched = sum(r.get("felt", 0) for r in rows), sum(r.get("touched", 0) for r in rows)
     hottest_c = max((r.get("hottest_c", -math.inf) for r in rows if not r.get("machines")), default=math.nan)
     broken_c = max((r.get("hottest_c", -math.inf) for r in rows if r.get("machines")), default=math.nan)
-    hot = f"{hottest_c:.1f} °C" + (f", with broken machines {broken_c:.1f} °C" if broken_c == broken_c else "")
+    hot = " and ".join(
+        f"{c:.1f} °C{said}" for c, said in ((hottest_c, ""), (broken_c, " with broken machines")) if math.isfinite(c)
+    )
     what = f"**{kind}**: {WHAT[kind]}" if plant == "lumped" else f"{kind}, again on the fine plant"
     asked = ASKED[kind] if plant == "lumped" else "1 %"
-    return f"| {what} | {asked} | {n:,} | {ticks:,} of {steps} s | {hours:,.0f} h | {felt:,}, {touched:,} | {hot} | {bound} |"
+    return f"| {what} | {asked} | {n:,} | {ticks:,} of {steps} s | {hours:,.1f} h | {felt:,}, {touched:,} | {hot} | {bound} |"
 
 
 def _seeds(rows: Iterable[dict[str, Any]]) -> str:
