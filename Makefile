@@ -5,7 +5,7 @@ VENV := .venv
 RUN := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 ORT_DISABLE_TELEMETRY=1
 STAMP := $(VENV)/.coolctl-installed
 
-.PHONY: setup demo test check docs site faults nightly chaos bugs mutants coverage sbom deb deb-test clean
+.PHONY: setup demo test check docs site faults soak nightly chaos bugs mutants coverage sbom deb deb-test clean
 
 setup: $(STAMP)
 	@$(RUN) $(VENV)/bin/python -m coolctl.warmup
@@ -63,6 +63,10 @@ nightly: setup
 # Two hundred faults of the network, one after the other; data must flow again within ten seconds of each.
 chaos: setup
 	@COOLCTL_CHAOS_CYCLES=200 $(RUN) $(VENV)/bin/python -m pytest -s tests/hil/test_transport.py -k after_each_fault
+
+# Random episodes and a year of faults until it is ended; goes on where it was. ARGS="--minutes 60", ARGS="--again random:7"
+soak: setup
+	@$(RUN) nice -n 10 $(VENV)/bin/python -m tools.soak $(ARGS)
 
 # Each bug of the bank, put in and caught; ARGS="--from 20" goes on.
 bugs: setup

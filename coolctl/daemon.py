@@ -17,6 +17,7 @@ from coolctl import jit
 from coolctl.audit import Audit
 from coolctl.control.decision import Decision
 from coolctl.control.mode import PUBLISHING
+from coolctl.control.policy import Policy
 from coolctl.control.tick import GatewayView
 from coolctl.controller import Controller
 from coolctl.daemon_link import Link
@@ -24,9 +25,10 @@ from coolctl.daemon_state import Command, GainsFile, GrantFile, Holds
 from coolctl.edge.certificate import ends_s
 from coolctl.edge.journal import ERROR, NOTICE, WARNING, Line
 from coolctl.edge.metrics import MetricsServer
-from coolctl.edge.onnx_policy import load_policy
+from coolctl.edge.onnx_policy import OnnxPolicy, load_policy
 from coolctl.edge.recorder import Recorder
 from coolctl.edge.sdnotify import notify, reloading
+from coolctl.edge.time_box import TimeBox
 from coolctl.errors import ModelError
 from coolctl.invariants import CHECKS
 from coolctl.journal_lines import DaemonLines, DecisionLines, journal_of
@@ -67,6 +69,11 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
+def in_time(policy: OnnxPolicy, site: Site) -> Policy:
+    """The policy with a deadline, where a second is a second: a simulated plant waits, and its runs are to be repeatable."""
+    return policy if site.file.site.simulated else TimeBox(policy)
+
+
 class Daemon:
     """Wires the edges round the tick."""
 
@@ -76,7 +83,7 @@ class Daemon:
         self._decision_lines, self._lines = DecisionLines(), DaemonLines()
         name = args.policy or site.file.control.policy
         try:
-            policy = None if name == NO_POLICY else load_policy(name)
+            policy: Policy | None = None if name == NO_POLICY else in_time(load_policy(name), site)
         except ModelError as error:
             # Without a policy the rule baseline still controls; an operator sees why.
             self.journal.say(Line("policy", f"policy refused, the rule baseline controls: {error}", WARNING))

@@ -98,7 +98,8 @@ def parse(text: str) -> Fault:
 class Faults:
     """The faults of a run. Points are sensor faults; machines are `chiller1`, `tower`, `chw_pumps`, `cw_pumps`,
     `<hall>.crahs` (share lost) and `<hall>.valve`: `stuck` (position), `wrong` (factor on its loop's gain), `intermittent`
-    (moves in jumps of this size only), `delayed` (its controller winds up at the end of travel)."""
+    (moves in jumps of this size only), `delayed` (its controller winds up at the end of travel). A hall's valve has a
+    point of the same name: the fault is the machine's, the point tells the truth of it."""
 
     def __init__(self, point_ids: Sequence[str], halls: Sequence[str], chillers: int):
         self.index = {name: i for i, name in enumerate(point_ids)}
@@ -115,7 +116,7 @@ class Faults:
         if fault.target not in self.index and fault.target not in self.machines:
             raise ConfigError([ConfigFault("fault", None, fault.target, "no such point or machine")])
         allowed = tuple(VALVE_FAULTS) if fault.target.endswith(".valve") else ("off", "slow")
-        if fault.target in self.machines and fault.target not in self.index and fault.kind not in allowed:
+        if fault.target in self.machines and fault.kind not in allowed:
             raise ConfigError([ConfigFault("fault", None, fault.kind, f"{fault.target} knows only {', '.join(allowed)}")])
         self.items.append(fault)
         return fault
@@ -123,7 +124,7 @@ class Faults:
     def on_sensors(self, values: F64, t_s: float, rng: np.random.Generator) -> None:
         """Change readings in place."""
         for fault in self.items:
-            i = self.index.get(fault.target)
+            i = None if fault.target in self.machines else self.index.get(fault.target)
             if i is not None and fault.active(t_s):
                 values[i] = fault.apply(float(values[i]), rng)
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coolctl.site import Site
+from coolctl.site_schema import HallTable
 from sim_plant.equipment.chiller import Chiller
 from sim_plant.equipment.tower import Tower
 
@@ -99,16 +100,18 @@ def hall_rows(site: Site) -> NDArray[np.float64]:
     return rows
 
 
-def rack_pattern(site: Site, seed: int = 20240407) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """Per hall, how strongly each rack feels recirculation (mean 1, worst = the hall's hot-spot gain) and its offset [K].
+PATTERN_SEED = 20240407
 
-    The pattern is a property of the building, not of the run: its seed is fixed.
-    """
+
+def hall_pattern(hall: HallTable, racks: int, rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """How strongly each of a hall's racks feels recirculation (mean 1, worst = the hall's hot-spot gain), its offset [K]."""
+    gain = rng.beta(1.2, 4.0, racks)
+    gain = gain / gain.max() * hall.hot_spot_gain if racks > 1 else np.array([1.0])
+    offset = rng.uniform(0.0, 1.0, racks)
+    return gain, offset / offset.max() * hall.hot_spot_offset_k
+
+
+def rack_pattern(site: Site, seed: int = PATTERN_SEED) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """`hall_pattern` of every hall. A property of the building, not of the run: its seed is fixed."""
     rng = np.random.default_rng(seed)
-    pattern = []
-    for hall in site.file.halls:
-        gain = rng.beta(1.2, 4.0, hall.racks)
-        gain = gain / gain.max() * hall.hot_spot_gain if hall.racks > 1 else np.array([1.0])
-        offset = rng.uniform(0.0, 1.0, hall.racks)
-        pattern.append((gain, offset / offset.max() * hall.hot_spot_offset_k))
-    return pattern
+    return [hall_pattern(hall, hall.racks, rng) for hall in site.file.halls]

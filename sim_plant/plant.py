@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from coolctl.points import ROLES, U_HALL, Point
+from coolctl.points import ROLES, U_HALL, Batch, Point
 from coolctl.psychro import dew_point_from_vapour_c, humidity_ratio_kgkg, saturation_humidity_ratio_kgkg
 from coolctl.site import Site
 from coolctl.tariff import price_per_kwh
@@ -26,7 +26,7 @@ F64 = NDArray[np.float64]
 
 SUBSTEP_S = 1.0
 COARSE_PIECE_S, COARSE_SUBSTEP_S = 60.0, 5.0
-SETTLE_S = 3600
+SETTLE_S, SETTLE_STEP_S = 3600, 1.0
 SETTLED_KEPT = 64
 # What a step of the physics changes; the oracle copies the same to run ahead.
 STATES = ("_x", "_s", "_machines", "_inlet", "_health", "_chillers_ok", "_plant_ok", "_y", "_out", "_weather_now")
@@ -88,6 +88,8 @@ _settled: dict[tuple[object, ...], Settled] = {}
 class SimPlant:
     """A plant built from a site file, driven by its own load and weather. Same seed, same run."""
 
+    _settle_s = SETTLE_STEP_S
+
     def __init__(
         self, site: Site, weather: Weather | None = None, load: Load | None = None, *, noise: bool = True, coarse: bool = False,
         mismatch: float = 0.0, mismatch_seed: int = 0,
@@ -104,7 +106,7 @@ class SimPlant:
         true = draw(params.plant_record(site), params.hall_rows(site), site.table.points, mismatch, mismatch_seed)
         self._p, self._rows = true.record, true.rows
         self._bias, self._factor = true.offset, true.factor
-        pattern = params.rack_pattern(site)
+        pattern = self._pattern()
         self._gain = np.concatenate([1.0 + (g - 1.0) * true.hot_spot_factor for g, _ in pattern])
         self._offset = np.concatenate([o for _, o in pattern])
         self._starts = np.concatenate([[0], np.cumsum([len(g) for g, _ in pattern])]).astype(np.int64)
@@ -146,8 +148,8 @@ class SimPlant:
                 setattr(self, name, state.copy())
             self.bms, self.sensors = kept.bms.copy(), kept.sensors.copy()
             return
-        for _ in range(SETTLE_S):
-            self._pass(None, 1.0)
+        for _ in range(int(SETTLE_S / self._settle_s)):
+            self._pass(None, self._settle_s)
         if not self.faults.items:
             if len(_settled) >= SETTLED_KEPT:
                 _settled.pop(next(iter(_settled)))
@@ -157,20 +159,38 @@ class SimPlant:
     def _settled_key(self) -> tuple[object, ...]:
         """All that the settled state depends on."""
         own = (self._p, self._rows.tobytes(), self._gain.tobytes(), self._offset.tobytes())
-        return (id(self.site), bytes(self.site.accepted), *own, self.weather.at(0.0), self.load.at(0.0))
+        return (
+            type(self),
+            id(self.site),
+            self._settle_s,
+            bytes(self.site.accepted),
+            *own,
+            self.weather.at(0.0),
+            self.load.at(0.0),
+        )
 
     def step(self, setpoints: Mapping[str, float] | None, dt_s: float) -> dict[str, float] | None:
         """Advance by `dt_s` under leased `setpoints` (by point id, in the site file's units); readings, or None at
         the end. Empty or None = the plant's own control; a missing id stays with the plant."""
         if self.t_s + dt_s > self.duration_s:
             return None
+        self.advance(setpoints, dt_s)
+        return self._readings()
+
+    def advance(self, setpoints: Mapping[str, float] | None, dt_s: float) -> None:
+        """As `step`, without a look at the instruments."""
         leased = self._decode(setpoints) if setpoints else None
         left = dt_s
         while left > 1e-9:
             piece = min(left, self._piece_s)
             self._pass(leased, piece)
             left -= piece
-        return self._readings()
+
+    def measure(self) -> Batch:
+        """The readings as a controller's store takes them: positions in the point table, internal units."""
+        values = self._measured()
+        i = np.flatnonzero(values == values)
+        return Batch(i, values[i], math.nan)
 
     def _decode(self, setpoints: Mapping[str, float]) -> F64:
         table = self.site.table
@@ -195,12 +215,19 @@ class SimPlant:
         it_w = self.load.at(at_s) * self._it_nom_w / (1.0 + self._rows[:, params.H_FAN_SHARE])
         self.faults.on_machines(self.t_s, self._health, self._chillers_ok, self._plant_ok)
         u = self.bms.step(leased, self._view(), dt_s)
-        count = max(math.ceil(dt_s / self._substep_s - 1e-9), 1)
+        self._integrate(max(math.ceil(dt_s / self._substep_s - 1e-9), 1), it_w, u, dt_s)
+
+    def _integrate(self, count: int, it_w: F64, u: F64, dt_s: float) -> None:
+        """The equations over `dt_s` in `count` steps."""
         physics.steps(
             count, self._x, self._s, self._machines, self._inlet, self._gain, self._offset, self._starts, it_w, u,
             self._weather_now, self._health, self._chillers_ok, self._plant_ok, self._rows, self._p, dt_s / count, self._y,
             self._out,
         )  # fmt: skip
+
+    def _pattern(self) -> list[tuple[F64, F64]]:
+        """Per hall, each rack's share of recirculation and its offset [K]."""
+        return params.rack_pattern(self.site)
 
     def _view(self) -> PlantView:
         out, s = self._out, self._s
@@ -223,6 +250,11 @@ class SimPlant:
             fans,
             bool(out[physics.P_HX] > 0.97 * heat > 0.0),
         )
+
+    @property
+    def rack_inlet_c(self) -> F64:
+        """Noise-free inlets of all racks now [°C]."""
+        return self._inlet
 
     @property
     def truth(self) -> Truth:
@@ -274,11 +306,15 @@ class SimPlant:
         return float(np.where(full, np.maximum(over_k, 0.0), 0.0) @ (self._y[:, room.Y_DEMAND] * 1006.0))
 
     def _readings(self) -> dict[str, float]:
+        return self.sensors.to_wire(self._measured())
+
+    def _measured(self) -> F64:
+        """What the instruments say of every point, in internal units; NaN = nothing."""
         values = self.sensors.read(self) * self._factor + self._bias
         if self.noise:
             self.sensors.add_noise(values, self.rng)
         self.faults.on_sensors(values, self.t_s, self.rng)
-        return self.sensors.to_wire(values)
+        return values
 
 
 def _plant_point(p: Point) -> PlantPoint:

@@ -17,7 +17,7 @@ class Equal(NamedTuple):
 
 
 G, L, J = "coolctl/gateway.py", "coolctl/lease.py", "coolctl/strict_json.py"
-D, R = "coolctl/dialects/native.py", "coolctl/dialects/route.py"
+D, R, C = "coolctl/dialects/native.py", "coolctl/dialects/route.py", "coolctl/dialects/decoder.py"
 M, S, P = "coolctl/control/mode.py", "coolctl/control/shield.py", "coolctl/proof.py"
 
 CLIP = "np.clip is min(max(a, low), high): which of the first two comes first is the same"
@@ -156,6 +156,13 @@ EQUALS: tuple[Equal, ...] = (
             ("self._out[O_CHWST] <= trial[U_CHWST] + 0.3", "self._out[O_CHWST] <= trial[U_CHWST] + 0.33"),
         )
     ),
+    # the decoder
+    Equal(C, "if TYPE_CHECKING:", "if not (TYPE_CHECKING):", "a name for annotations alone, which nothing evaluates"),
+    *(
+        Equal(C, 'self._routes[sources.bms_heartbeat] = Route(sources.bms_heartbeat, "dsx", dsx.read_heartbeat)', f"self._routes[sources.bms_heartbeat] = Route({after}, dsx.read_heartbeat)", "a heartbeat has no point, so nobody asks its route for its topic or dialect")
+        for after in ('"dsx", sources.bms_heartbeat', "sources.bms_heartbeat, 'dsxX'")
+    ),
+    Equal(C, "if not self._has_memory or before in (0, connects):", "if False or before in (0, connects):", "without points of the bus and without nodes the list below it is empty"),
     # the proof test
     Equal(P, "self._since_s = -math.inf", "self._since_s = math.inf", BEFORE_PROOF),
     Equal(P, "self._seen = Seen(-math.inf, math.nan, {})", "self._seen = Seen(math.inf, math.nan, {})", "words from the end of time are not heard either: their age is below nought"),

@@ -34,7 +34,9 @@ OWNERS = {"paho": "coolctl.edge.mqtt", "prometheus_client": "coolctl.edge.metric
 CATCH_ALL = {
     "coolctl.control.tick": "whatever a network does, the rule baseline goes on",
     "tools.faults": "a row that fails is a result; the rows after it are still played",
+    "tools.soak": "what raises in an episode is a violation; the episodes after it are still played",
     "coolctl.reload": "a fault of ours in reading must be answered like one in the file: the old site stays",
+    "coolctl.edge.time_box": "what the network's thread meets is raised again where the answer was asked for",
     "coolctl.edge.onnx_policy": "the engine raises many kinds; each means a policy that is not admitted",
 }
 

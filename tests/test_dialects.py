@@ -40,6 +40,13 @@ def read(d: Decoder, raw: bytes, topic: str = "x/t") -> list[tuple[str, float, f
     return found
 
 
+@pytest.mark.parametrize(("value", "read_as"), [(True, 1.0), (False, 0.0), (1, 1.0), (0.5, 0.5), ("1", None), ([], None)])
+def test_flag_is_true_false_or_a_number_and_nothing_is_rounded_to_one(value: object, read_as: float | None) -> None:
+    d = decoder(point("on", "neuron", "on", "bool", "hand"))
+    sample = d.state(0, value, T)
+    assert (sample.value if sample else None) == read_as and bool(d.rejects.get("value_type")) == (read_as is None)
+
+
 # -- neuron
 
 NEURON_VALUES = b'{"node":"modbus","group":"grp","timestamp":1700000000000,"values":{"t0":12.5,"on":true,"more":"x"},"errors":{"t1":2014},"metas":{}}'

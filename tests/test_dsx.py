@@ -15,7 +15,7 @@ from conftest import SITE
 from mutate import mutations
 from virtual import Client, VirtualStack, cut, to
 
-from coolctl.dialects import Decoder, Sources
+from coolctl.dialects import NAMES, ON_CHANGE, Decoder, Sources
 from coolctl.dialects.dsx import ENG_UNITS, decode_metadata, metadata_topic, parse_topic
 from coolctl.dialects.dsx_out import DsxWriter
 from coolctl.edge.mqtt import MqttSettings
@@ -238,6 +238,30 @@ def test_without_the_heartbeat_nothing_is_believed_and_it_says_so() -> None:
     assert math.isnan(tick(31.0)) and not d.faults  # what was said before is not believed again
     store.put(d.decode(VALUE, value(13.0, T_MS + 2)), 31.0)
     assert tick(31.0) == 13.0
+
+
+def test_heartbeat_is_subscribed_to_where_something_depends_on_it_and_it_has_a_topic() -> None:
+    assert BEAT in decoder().topics
+    of_another_dialect = Point("a", "chwst", "plant", "degC", "x/t", "json", "a", 60.0, -50.0, 90.0)
+    assert Decoder(PointTable([of_another_dialect]), 4096, 262144, Sources(BEAT)).topics == ["x/t"]
+    assert Decoder(PointTable([point()]), 4096, 262144, Sources("")).topics == [METADATA, VALUE]
+
+
+def test_bms_that_nobody_gave_a_patience_has_half_a_minute_of_it() -> None:
+    d = Decoder(PointTable([point()]), 4096, 262144, Sources(BEAT))
+    for now_s, silent in ((100.0, []), (130.0, []), (130.5, [0])):
+        assert d.watch(now_s).tolist() == silent
+
+
+def test_first_connection_has_missed_nothing_however_often_it_was_tried() -> None:
+    for connects in (1, 2, 7):
+        d = described()
+        assert d.reconnected(connects).tolist() == [] and d.reconnected(connects).tolist() == []
+        assert d.reconnected(connects + 1).tolist() == [0, 1]
+
+
+def test_dialects_that_speak_on_change_are_dialects() -> None:
+    assert set(ON_CHANGE) < set(NAMES) and len(ON_CHANGE) == 2
 
 
 def test_heartbeat_that_repeats_its_stamp_is_no_sign_of_life() -> None:

@@ -779,12 +779,12 @@ def test_warm_moves_end_a_margin_below_the_limit(rules: Tick) -> None:
 @pytest.mark.parametrize(
     ("start_c", "after_s", "now_c", "open_"),
     [
-        (18.0, 899.0, 22.5, True),
-        (18.0, 899.0, 22.6, False),
-        (18.0, 901.0, 22.6, True),
-        (5.0, 3599.0, 24.5, True),
-        (5.0, 3599.0, 24.6, False),
-        (5.0, 3601.0, 24.6, True),
+        (18.0, 899.0, 21.0, True),
+        (18.0, 899.0, 21.1, False),
+        (18.0, 901.0, 21.1, True),
+        (5.0, 3599.0, 17.0, True),
+        (5.0, 3599.0, 17.1, False),
+        (5.0, 3601.0, 17.1, True),
     ],
 )
 def test_racks_may_warm_only_so_much_in_a_quarter_of_an_hour_and_in_an_hour(
@@ -842,6 +842,26 @@ def test_fans_of_every_hall_rest_at_a_change_of_mode(two_halls: Site) -> None:
     u[[U_HALL + 1, U_HALL + 3]] = 0.63, 0.57
     shield._slew(u, context(estimate(), mode_changed=True), bits, 60.0)
     assert u[[U_HALL + 1, U_HALL + 3]] == pytest.approx([0.619, 0.581]) and u[[U_HALL, U_HALL + 2]].tolist() == [22.0, 22.0]
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_temperatures_do_not_jump_at_a_change_of_mode_after_a_long_silence(two_halls: Site, sign: float) -> None:
+    """A controller that was stopped for a minute has a minute's rate in hand: it may not spend it on another's wish."""
+    shield = Tick(two_halls, None, "fallback").shield
+    shield.last = np.array([*CALM, 22.0, 0.6])
+    far, places = shield.last.copy(), [U_CHWST, U_HALL, U_HALL + 2]
+    far[places] += 5.0 * sign
+    u, bits = far.copy(), np.zeros(11, dtype=np.int64)
+    shield._slew(u, context(estimate(), mode_changed=True), bits, 60.0)
+    assert u[places] == pytest.approx(shield.last[places] + 0.19 * sign)
+    assert all(named(bits, k) == {"rate", "mode_change"} for k in places)
+    near = shield.last + 0.1
+    u, bits = near.copy(), np.zeros(11, dtype=np.int64)
+    shield._slew(u, context(estimate(), mode_changed=True), bits, 60.0)
+    assert u[places].tolist() == near[places].tolist() and not bits[places].any()
+    u, bits = far.copy(), np.zeros(11, dtype=np.int64)
+    shield._slew(u, context(estimate(), mode_changed=True, emergency=True), bits, 60.0)
+    assert np.all(np.abs(u[places] - shield.last[places]) > 0.25)
 
 
 def test_machines_do_not_stand_still_at_a_change_of_mode(rules: Tick) -> None:

@@ -44,8 +44,8 @@ SUPPLY_FLOOR_C = 15.0
 COIL_VALVE_MAX = 0.97
 EVAPORATOR_MAX, PLR_MAX = 1.25, 1.0
 WINDOW_SHORT_S, WINDOW_LONG_S = 900.0, 3600.0
-WINDOW_MARGIN_K = 0.5
-MODE_CHANGE_FAN_RATIO = 0.019
+WINDOW_SHARE = 0.6  # of the rates of warming that setpoints may use up: the rest is for what a load step adds on top
+MODE_CHANGE_FAN_RATIO, MODE_CHANGE_TEMPERATURE_K = 0.019, 0.19
 WARM_CHWST_K = 1.5
 # Above the limit every setpoint that cools is driven towards its end: from here on, wholly so a little later.
 RESCUE_FROM_K, RESCUE_SPAN_K = 0.5, 1.5
@@ -310,15 +310,16 @@ class Shield:
         self._set(u, held, bits, name)
 
     def _window_open(self, now_s: float, hottest_c: float) -> bool:
-        """Rolling warming of the hottest inlet within 15 min and 1 h, with half a kelvin in hand."""
+        """Rolling warming of the hottest inlet within 15 min and 1 h, with a share of it in hand."""
         lim = self._lim
         short_k = hottest_c - self._short.push(now_s, hottest_c)
         long_k = hottest_c - self._long.push(now_s, hottest_c)
-        short_ok = short_k <= lim.inlet_rate_max_k_per_15min - WINDOW_MARGIN_K
-        return short_ok and long_k <= lim.inlet_rate_max_k_per_h - WINDOW_MARGIN_K
+        short_ok = short_k <= WINDOW_SHARE * lim.inlet_rate_max_k_per_15min
+        return short_ok and long_k <= WINDOW_SHARE * lim.inlet_rate_max_k_per_h
 
     def _slew(self, u: F64, c: Context, bits: NDArray[np.int64], dt_s: float) -> None:
-        """Rates, warm and cool apart; at a change of mode the fans may not jump unless the airflow limit asks."""
+        """Rates, warm and cool apart; at a change of mode nothing jumps, however long ago the last tick was, but fans where
+        the airflow limit asks."""
         assert self.last is not None
         slewed = np.clip(u, self.last - self.down * dt_s, self.last + self.up * dt_s)
         self._set(u, slewed, bits, "rate")
@@ -329,6 +330,11 @@ class Shield:
                     if near != u[k]:
                         u[k] = near
                         bits[k] |= BIT["mode_change"]
+            for k in (U_CHWST, *range(U_HALL, len(u), 2)):
+                near = min(max(u[k], self.last[k] - MODE_CHANGE_TEMPERATURE_K), self.last[k] + MODE_CHANGE_TEMPERATURE_K)
+                if near != u[k]:
+                    u[k] = near
+                    bits[k] |= BIT["mode_change"]
 
     def _note_changes(self, u: F64, now_s: float) -> None:
         assert self.last is not None

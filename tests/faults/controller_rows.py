@@ -13,6 +13,7 @@ from virtual import Copy, to
 from coolctl import lease
 from coolctl.control.policy import OUTPUTS
 from coolctl.controller import Controller
+from coolctl.proof import FAILED
 from faults.rows import NOT_YET, Row
 from faults.scenes import ARMED_S, Play, Stage, clean, stays_safe, until
 from faults.transport_rows import done, mode
@@ -230,6 +231,28 @@ def operators_hand(stage: Stage) -> str:
     return done(stack, f"released and local after {took} s")
 
 
+def double_fault(stage: Stage) -> str:
+    """The BMS hangs with the setpoints that it has, tells nobody, and then the controller dies too: what it holds has to do."""
+    stack = stage.armed()
+    bms = stack.plant.bms
+    held = bms.u.copy()
+    bms.step = lambda leased, view, dt_s: held  # type: ignore[method-assign]
+    for text in ("stuck:bms_remote", "stuck:hand"):
+        stack.plant.faults.add(parse(text))
+    stack.run(300)
+    stack.one.kill()
+    stack.run(900)
+    assert np.array_equal(stack.plant.bms.u, held), "the BMS moved after all"
+    proof = stack.gateway.core.proof
+    assert proof is not None and proof.state == FAILED and "follows on" in proof.reason
+    stack.add_controller("one")
+    stack.run(60)
+    assert not stack.gateway.core.leased, "armed without a fallback"
+    return done(
+        stack, "the BMS held what it had; the end of the lease showed that nobody takes over, and nothing is leased since"
+    )
+
+
 # -- X
 
 
@@ -370,7 +393,7 @@ ROWS = (
     Row("C02", "crash at every start", "never ready; the plant keeps itself", tier="N", held_by="tests/hil/test_service.py::test_a_crash_at_every_start_never_gets_ready_and_the_plant_keeps_itself"),
     Row("C03", "control thread hangs", "own control at TTL", held_by="tests/test_faults.py::test_fault[T08]"),
     Row("C04", "a native loop holds the interpreter", "as C03", tier="N", held_by="tests/hil/test_service.py::test_a_native_loop_that_holds_the_interpreter_is_ended"),
-    Row("C05", "processor starved", "lateness bounded", tier="N", why_not="open"),
+    Row("C05", "processor starved", "lateness bounded", tier="N", held_by="tests/hil/test_loop.py::test_a_starved_processor_costs_no_lease"),
     Row("C06", "killed for its memory", "as C01", tier="N", held_by="tests/hil/test_service.py::test_what_the_memory_killer_does_ends_in_a_restart"),
     Row("C07", "disk full for the recording", "control unaffected", held_by="tests/test_recording.py::test_recording_full_disk_stops_the_recorder_not_the_caller"),
     Row("C08", "slow disk", "lateness unchanged", tier="N", held_by="tests/test_recording.py::test_recording_on_a_slow_disk_holds_nobody_up"),
@@ -413,7 +436,7 @@ ROWS = (
     Row("G11", "controller hears the broker, not the gateway", "stops within 15 s", tier="N", held_by="tests/test_control.py::test_mode_hand_silent_gateway_and_alarm_act_in_one_tick"),
     Row("G12", "operator takes the plant in hand", "silent in the next tick", operators_hand),
     Row("G13", "life safety switches units off", "never fought", why_not=f"{NOT_YET}: no such signal among the points"),
-    Row("G14", "BMS dead too", "said within 5 s", tier="N", why_not="open"),
+    Row("G14", "BMS dead too", "said within 5 s; safe on what it holds", double_fault, tier="N", short="not said before a lease ends"),
     Row("X01", "telemetry from another account", "denied by the broker", held_by="tests/hil/test_security.py::test_telemetry_is_written_by_sources_alone"),
     Row("X03", "forged leases: epoch, nonce, echo, sequence; an hour played back", "refused, all of them", forged),
     Row("X06", "legitimate holder, dangerous values", "whole lease refused", dangerous_but_legal),

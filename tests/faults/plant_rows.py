@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from coolctl.points import U_CHILLERS
 from faults.rows import NOT_YET, Row
 from faults.scenes import Play, Stage, clean, never_worse, replaced, stays_safe
 from sim_plant.load import Load, constant
@@ -139,6 +140,32 @@ def thinner_containment(plant: SimPlant, now_s: float) -> None:
         plant._rows[:, params.H_RECIRC] += 0.2
 
 
+def locked_group(plant: SimPlant, now_s: float) -> None:
+    """From the fault on one chiller is left, whoever asks for more: the group control answers and does nothing."""
+    if now_s == AT_S:
+        follow = plant.bms.step
+
+        def locked(leased: object, view: object, dt_s: float) -> np.ndarray:
+            u = follow(leased, view, dt_s).copy()  # type: ignore[arg-type]
+            u[U_CHILLERS] = min(u[U_CHILLERS], 1.0)
+            return u
+
+        plant.bms.step = locked  # type: ignore[method-assign, assignment]
+
+
+def group_control(stage: Stage) -> str:
+    """One chiller for more than it carries: no worse than own control under the same lock, and starts are not asked for over
+    and over."""
+    seen = stage.play(Play(arrange=locked_group, load=steps((0.0, 0.45), (900.0, 0.75)), weather=warmer(4.0), seconds=3000))
+    never_worse(seen)
+    clean(seen)
+    asked = [d.u[U_CHILLERS] for d in seen.decisions[AT_S:]]
+    assert max(asked) > 1.0, "the lock was not felt: nothing more was asked for"
+    rises = sum(b > a for a, b in itertools.pairwise(asked))
+    assert rises <= 4, f"{rises} times asked for one more"
+    return f"{seen.text()}; {max(asked):.0f} asked for, one runs; asked for one more {rises} times in 40 min"
+
+
 def humid(stage: Stage) -> str:
     seen = stage.play(Play(change=replaced({"hall1.room_dewpoint": 21.5}, AT_S), seconds=2400))
     clean(seen)
@@ -170,7 +197,7 @@ ROWS = (
     Row("P07", "valve leaks", "no hunting", tier="N", why_not=f"{NOT_YET}: valves of the plant close fully"),
     Row("P08", "buffer tank shut off", "never worse", beside_own(arrange=lambda plant, t: setattr(plant, "_p", plant._p._replace(buffer_kg=1.0)) if t == AT_S else None)),
     Row("P09", "air lock in the loop", "few staging changes; never worse", tier="N", why_not=f"{NOT_YET}: the loop of the plant has no air"),
-    Row("P10", "group control ignores commands", "said within 60 s", tier="N", why_not="open: effect of each command is not compared yet"),
+    Row("P10", "group control ignores commands", "said within 60 s; no command over and over; never worse", group_control, tier="N", short="nothing says that commands have no effect"),
     Row("P11", "one CRAH of ten dead", "the others faster within 10 s; never worse", crah_share(0.1), short="slower than 10 s, by the aisle's pressure"),
     Row("P12", "a quarter of the CRAHs disabled at once", "the rules within 3 ticks, the others faster within 10 s; never worse", crah_share(0.25), short="the policy stays, its fans follow"),
     Row("P13", "CRAHs stop when remote control is lost", "refused at the proof test", held_by="tests/test_gateway.py::test_proof_that_ends_with_units_off_refuses_to_arm"),

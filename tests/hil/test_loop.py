@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -189,3 +193,34 @@ def test_client_marks_retained_messages_and_survives_nonsense_topics() -> None:
         assert hear(fresh, 1.0) is None
     finally:
         broker.close()
+
+
+STARVED_S, HOGS_A_CORE, UNIT_NICE = 45.0, 3, -5
+
+
+@needs_mosquitto
+@pytest.mark.nightly
+def test_a_starved_processor_costs_no_lease(stack: Stack) -> None:
+    """Three busy processes a core beside it, and the services no nicer than their units make them: ticks may be late, but never
+    by a lease."""
+    begin(stack)
+    first_s = stack.log()[-1].t_s
+    stack.wait("the gateway falls silent for its proof", went_local(first_s), START_S)
+    stack.wait("it leases again", leased, START_S)
+    for name in ("gateway", "daemon"):
+        with contextlib.suppress(PermissionError):  # without the right to it the test is only harder
+            os.setpriority(os.PRIO_PROCESS, stack.processes[name].pid, UNIT_NICE)
+    busy = [sys.executable, "-c", "while True: pass"]
+    hogs = [subprocess.Popen(busy, start_new_session=True) for _ in range(HOGS_A_CORE * (os.cpu_count() or 1))]
+    try:
+        from_s = stack.log()[-1].t_s
+        stack.wait("time passes in the plant", lambda lines: lines[-1].t_s >= from_s + STARVED_S, 3.0 * STARVED_S)
+        assert all(hog.poll() is None for hog in hogs)
+    finally:
+        for hog in hogs:
+            hog.kill()
+            hog.wait()
+    starved = [line for line in stack.log() if line.t_s > from_s]
+    assert not any(line.local for line in starved), "a lease ran out"
+    assert max(line.hottest_c for line in starved) < 26.0
+    assert all(p.poll() is None for p in stack.processes.values())
