@@ -66,7 +66,7 @@ class Stage:
             while time.monotonic() < begun + FIRST_LIMIT_S:
                 client.run_until(time.monotonic() + 1.0, lambda: bool(client.inbox))
                 while client.inbox:
-                    if json.loads(client.inbox.popleft().payload).get("values"):
+                    if json.loads(client.inbox.popleft().payload).get("sp"):
                         seconds = time.monotonic() - begun
                         return seconds, cpu_s(daemon.pid), rss_mb(daemon.pid)
             raise RuntimeError(f"no setpoint within {FIRST_LIMIT_S:g} s")
