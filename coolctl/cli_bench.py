@@ -49,7 +49,7 @@ def measure(wanted: list[str]) -> dict[str, Any]:
                 data["rows"].append(line[runner.ROW])
                 print("  " + line_of(line[runner.ROW]), file=sys.stderr, flush=True)
             elif runner.CURVE in line:
-                data["curves"].append(line[runner.CURVE])
+                data["curves"].append({"id": id, **line[runner.CURVE]})
             else:
                 data["seconds"][id] = line["seconds"]
     return data
@@ -64,7 +64,9 @@ def line_of(row: dict[str, Any]) -> str:
     verdict = {True: "met", False: "MISSED", None: ""}[row["met"]]
     against = f", beside {row['reference']}" if row["reference"] else ""
     target = f" ({row['target']} {verdict})" if row["target"] else ""
-    return f"{row['id']:<4} {row['what']}: {value}{spread} {row['unit']}{target}{against}" + (f" — {row['why']}" if row["why"] else "")
+    return f"{row['id']:<4} {row['what']}: {value}{spread} {row['unit']}{target}{against}" + (
+        f" — {row['why']}" if row["why"] else ""
+    )
 
 
 def render(data: dict[str, Any]) -> str:

@@ -22,14 +22,14 @@ BUDGET_S = 20.0
 
 def grown(expert: Expert, times: int) -> Expert:
     """The same optimiser for a plant of `times` the halls, chillers, cells and pumps."""
-    p = expert.p
+    p, e = expert.p, expert.p.economizer
     expert.halls = np.tile(expert.halls, (times, 1))
     expert.it_nom_w = np.tile(expert.it_nom_w, times)
     expert.p = p._replace(
         chillers=p.chillers * times, chillers_redundant=p.chillers_redundant * times, cells=p.cells * times,
         chw_pumps=p.chw_pumps * times, cw_pumps=p.cw_pumps * times, chw_flow_nom_kgs=p.chw_flow_nom_kgs * times,
         loop_volume_m3=p.loop_volume_m3 * times, buffer_m3=p.buffer_m3 * times,
-        economizer=p.economizer._replace(ua_nom_wk=p.economizer.ua_nom_wk * times, flow_nom_kgs=p.economizer.flow_nom_kgs * times),
+        economizer=e._replace(ua_nom_wk=e.ua_nom_wk * times, flow_nom_kgs=e.flow_nom_kgs * times),
     )  # fmt: skip
     expert._u, expert._out = np.zeros(7 + 2 * len(expert.halls)), expert._out
     return expert

@@ -101,7 +101,7 @@ def p4() -> Iterator[Row | Curve]:
 
     def hand(x: F32) -> F32:
         y = np.empty((len(x), layers[-1].size), dtype=np.float32)
-        by_hand(x, *layers, a, b, y)
+        by_hand(x, *layers, a, b, y)  # type: ignore[call-arg]
         return y
 
     for n in PARITY_AT:
@@ -136,4 +136,6 @@ def _against_sklearn(policy: Any, x: F32, layers: list[F32]) -> Iterator[Row]:
     scale = max(count // 8, 1) / count
     each = each._replace(ratio=pairs.ratio * scale, low=pairs.low * scale, high=pairs.high * scale)
     what = "policy inference, batch 1: scikit-learn's time over the product's"
-    yield ratio_row("P4", "sklearn", what, inverse(each), 4.0, "≥", "scikit-learn MLPRegressor.predict, same weights", apart=apart)
+    yield ratio_row(
+        "P4", "sklearn", what, inverse(each), 4.0, "≥", "scikit-learn MLPRegressor.predict, same weights", apart=apart
+    )

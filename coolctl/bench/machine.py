@@ -24,7 +24,10 @@ def cores() -> int:
 def facts() -> dict[str, Any]:
     """Processor, memory and versions."""
     found: dict[str, Any] = {"coolctl": __version__, "python": platform.python_version(), "cores": cores()}
-    found["processor"], found["memory_gb"] = _processor(), round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1)
+    found["processor"], found["memory_gb"] = (
+        _processor(),
+        round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
+    )
     found["system"] = f"{platform.system()} {platform.machine()}"
     for name in PACKAGES:
         try:

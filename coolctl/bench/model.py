@@ -93,7 +93,9 @@ def in_c(made: Twin, sc: Scene) -> Callable[[int], None]:
     call, counts = made.library.plant_steps, (ctypes.c_long(len(sc.machines)), ctypes.c_long(len(sc.rows)))
 
     def run(count: int) -> None:
-        call(ctypes.c_long(count), x, s, machines, counts[0], inlet, *middle, rows, counts[1], given, ctypes.c_double(1.0), y, out)
+        call(
+            ctypes.c_long(count), x, s, machines, counts[0], inlet, *middle, rows, counts[1], given, ctypes.c_double(1.0), y, out
+        )
         assert len(record)  # the pointers above live as long as this array
 
     return run
@@ -106,7 +108,7 @@ def difference(a: F64, b: F64) -> float:
 
 def against_c(made: Twin, racks: int, steps: int = STEPS, rounds: int = ROUNDS) -> tuple[Pairs, float]:
     """Product over C at `racks` racks, and how far their states are apart after an hour."""
-    assert HALL_STATES == len(HALL_START)
+    assert len(HALL_START) == HALL_STATES
     mine, theirs = scene(racks), scene(racks)
     run = in_c(made, theirs)
     product(mine, EQUAL_STEPS)
@@ -186,7 +188,9 @@ def p1() -> Iterator[Row | Curve]:
                 costs["product"].append(1e6 * pairs.a_s)
             costs[name].append(1e6 * pairs.b_s)
             if racks in (256, 4096):
-                yield ratio_row("P1", f"{compiler}_{racks}", f"plant step, {racks} racks, over C", pairs, 1.25, "≤", made.compiler)
+                yield ratio_row(
+                    "P1", f"{compiler}_{racks}", f"plant step, {racks} racks, over C", pairs, 1.25, "≤", made.compiler
+                )
         what = f"states after {EQUAL_STEPS} steps, product against C, largest difference"
         yield Row("P1", f"{compiler}_equal", what, apart_max, "relative", 1e-9, reference=made.compiler)
     pairs, apart = against_numpy(256)

@@ -23,7 +23,7 @@ class Pairs(NamedTuple):
     high: float
     a_s: float
     b_s: float
-    count: int
+    rounds: int
 
 
 def of_times(a_s: list[float], b_s: list[float]) -> Pairs:

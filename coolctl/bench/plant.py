@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -52,7 +53,7 @@ def year_s(site: Site, name: str, steps: int) -> float:
     total = 0.0
     for start in SEASONS:
         plant = SimPlant(site, from_statistics(site.file.weather.station).starting(start), synthetic(), coarse=True)
-        controller = Controller(site, load_policy("default"), "auto") if name == "ai" else RuleController(site, name)
+        controller: Any = Controller(site, load_policy("default"), "auto") if name == "ai" else RuleController(site, name)
         readings = plant.reset(1)
         begun = 0.0
         for k in range(steps + 10):

@@ -97,8 +97,10 @@ def p11() -> Iterator[Row]:
         head = len(path.read_bytes().split(b"ROWS", 1)[0])
         what = f"recording of {points} points (value, age, quality and decision), bytes of a point's sample"
         each = (size - head) / (points * ticks)
-        yield Row("P11", "size", what, each, "bytes/sample", 0.7, figures={"bytes_a_number": (size - head) / (rows.shape[1] * ticks)})
-        yield Row("P11", "cpu", f"processor time of a tick's append at {points} points, mean", 1e6 * float(cpu.mean()), "µs", 10.0,
+        yield Row(
+            "P11", "size", what, each, "bytes/sample", 0.7, figures={"bytes_a_number": (size - head) / (rows.shape[1] * ticks)}
+        )
+        yield Row("P11", "cpu", f"processor time of an append at {points} points, mean", 1e6 * float(cpu.mean()), "µs", 10.0,
                   figures={"p50_us": 1e6 * float(np.median(cpu)), "helper_thread_us": 1e6 * block_s(rows)})  # fmt: skip
         yield Row("P11", "stall", f"worst of {ticks:,} appends, wall time", 1e3 * float(wall.max()), "ms", 5.0,
                   figures={"p99_ms": 1e3 * float(np.percentile(wall, 99))})  # fmt: skip
@@ -121,7 +123,7 @@ def _against_parquet(site: Site, path: Path, size: int) -> Iterator[Row]:
     if back.tobytes() != all_rows.tobytes():
         raise RuntimeError("Parquet gives back other numbers")
     reference = f"pyarrow {pa.__version__}, one wide table, zstd"
-    yield Row("P11", "parquet_size", "size of the recording over Parquet's, same numbers", size / target.stat().st_size, "ratio", 0.7,
+    yield Row("P11", "parquet_size", "size over Parquet's, same numbers", size / target.stat().st_size, "ratio", 0.7,
               reference=reference)  # fmt: skip
     pairs = interleave(lambda: Recording(path).read(), lambda: pq.read_table(target, use_threads=False).to_pandas().to_numpy(),
                        READ_ROUNDS)  # fmt: skip
@@ -175,5 +177,3 @@ def tear(folder: Path, rows: int, rng: random.Random) -> bool:
     found = Recording(folder)
     left = found.read()
     return bool(found.damage) and len(left) < rows and bool(np.all(left[:, 0] == np.arange(len(left))))
-
-

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,8 +18,8 @@ from coolctl import replay
 from coolctl.bench.recording import record, rows_of
 from coolctl.bench.rows import Row
 from coolctl.bench.sites import of_points, of_text
-from coolctl.control.policy import LOW, Situation, decode, describe, features
 from coolctl.control.estimate import Estimator
+from coolctl.control.policy import LOW, Situation, decode, describe, features
 from coolctl.edge.onnx_policy import load_policy
 from coolctl.points import u_size
 from coolctl.recording import Recording
@@ -48,18 +49,25 @@ def p13() -> Iterator[Row]:
         each = sorted(TICKS / s for s in cpu)
         yield Row("P13", "whole", what, each[len(each) // 2], "× real time", 2_000.0, "≥", spread=(each[0], each[-1]),
                   figures={"wall": float(np.median(speeds))})  # fmt: skip
-        yield Row("P13", "identical", "replays whose decisions are not bit for bit the recorded ones", float(not identical), "replays", 0.0)
+        yield Row(
+            "P13",
+            "identical",
+            "replays whose decisions are not bit for bit the recorded ones",
+            float(not identical),
+            "replays",
+            0.0,
+        )
         yield _model_and_policy(site, Recording(path).read())
 
 
-def verified(path: Path) -> dict[str, object]:
+def verified(path: Path) -> dict[str, Any]:
     """What `coolctl replay --verify --json -` says of the recording."""
     parser = argparse.ArgumentParser()
     replay.add_arguments(parser)
     heard = io.StringIO()
     with contextlib.redirect_stdout(heard):
         replay.main(parser.parse_args([str(path), "--verify", "--json", "-"]))
-    found: dict[str, object] = json.loads(heard.getvalue())
+    found: dict[str, Any] = json.loads(heard.getvalue())
     return found
 
 

@@ -75,7 +75,7 @@ def ratio_row(
 ) -> Row:  # fmt: skip
     """The row of a ratio from interleaved runs."""
     spread = (pairs.low, pairs.high)
-    more = {"product_s": pairs.a_s, "reference_s": pairs.b_s, "pairs": float(pairs.count), **figures}
+    more = {"product_s": pairs.a_s, "reference_s": pairs.b_s, "pairs": float(pairs.rounds), **figures}
     return Row(id, name, what, pairs.ratio, "ratio", target, sense, reference, spread, figures=more)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from coolctl.paths import shared_folder
 from coolctl.site import Site, load_site
 
+
 def default_text() -> str:
     """The text of the site that ships as the default."""
     return (shared_folder("config") / "sites" / "hall1mw.toml").read_text(encoding="utf-8")

@@ -119,7 +119,9 @@ def p8() -> Iterator[Row | Curve]:
         middles.append(p50)
         tops.append(p99)
         what = f"tick compute at {len(site.table):,} points, p99 of {len(seconds):,}, processor time"
-        yield Row("P8", f"p99_{points}", what, p99, "ms", target_ms, figures={"p50_ms": p50, "max_ms": 1e3 * float(seconds.max())})
+        yield Row(
+            "P8", f"p99_{points}", what, p99, "ms", target_ms, figures={"p50_ms": p50, "max_ms": 1e3 * float(seconds.max())}
+        )
         if points == 500:
             missed = float((seconds > LATE_S).sum())
             yield Row("P8", "missed", f"ticks of {len(seconds):,} that took over {LATE_S:g} s", missed, "ticks", 0.0)

@@ -68,7 +68,19 @@ def p16() -> Iterator[Row]:
     else:
         two_s = labels_s(CHUNKS, 2, 16)
         rate_s = two_s / CHUNKS
-        yield Row("P16", "linear", what, one_s / (2.0 * two_s), "ratio", 0.9, "≥", "one worker", figures={"one_s": one_s, "two_s": two_s})
+        yield Row(
+            "P16",
+            "linear",
+            what,
+            one_s / (2.0 * two_s),
+            "ratio",
+            0.9,
+            "≥",
+            "one worker",
+            figures={"one_s": one_s, "two_s": two_s},
+        )
     minutes = (rate_s * examples / CHUNK + fit_s(examples)) / 60.0
-    what = f"training of the shipped policy ({examples:,} labels), two workers, scaled from {CHUNKS} chunks and {FIT_EPOCHS} epochs"
+    what = (
+        f"training of the shipped policy ({examples:,} labels), two workers, scaled from {CHUNKS} chunks and {FIT_EPOCHS} epochs"
+    )
     yield Row("P16", "train", what, minutes, "min", MINUTES, figures={"cores": float(cores())})

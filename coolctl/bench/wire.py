@@ -78,7 +78,9 @@ def listen(site: Site, port: int, messages: int) -> tuple[int, float]:
         link.collect(time.monotonic(), False)
         spent = time.thread_time() - begun
     stored = int(np.isfinite(link.store.value).sum())
-    lost = link.client.dropped + sum(link.rejects.values()) + sum(link.decoder.rejects.values()) + sum(link.store.rejects.values())
+    lost = (
+        link.client.dropped + sum(link.rejects.values()) + sum(link.decoder.rejects.values()) + sum(link.store.rejects.values())
+    )
     received = link.client.received
     link.client.close()
     if lost or received < messages:

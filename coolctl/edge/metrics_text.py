@@ -7,6 +7,7 @@ What comes out is byte for byte what the library writes for the same families (s
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,10 +43,9 @@ class PointsText:
 
     def render(self, values: F64, ages_s: F64, qualities: NDArray[np.int8]) -> bytes:
         """The three families."""
-        parts = []
-        for (name, text), prefixes, column in zip(
-            FAMILIES, (self._values, self._ages, self._qualities), (values, ages_s, qualities), strict=True
-        ):
+        parts: list[str] = []
+        columns: tuple[Any, ...] = (values, ages_s, qualities)
+        for (name, text), prefixes, column in zip(FAMILIES, (self._values, self._ages, self._qualities), columns, strict=True):
             parts.append(f"# HELP {name} {text}\n# TYPE {name} gauge\n")
             parts += [f"{prefix}{number}\n" for prefix, number in zip(prefixes, numbers(column), strict=True)]
         return "".join(parts).encode()
