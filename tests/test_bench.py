@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from coolctl import cli_bench
-from coolctl.bench import inference, latency, machine, model, native, runner, train, wire
+from coolctl.bench import energyplus, inference, latency, machine, model, native, runner, train, wire
 from coolctl.bench.feed import Listener, length, publish
 from coolctl.bench.pairs import Pairs, growth, interleave, of_times, sized
 from coolctl.bench.rows import Row, inverse, not_run, ratio_row
@@ -167,6 +167,20 @@ def test_latency_says_why_it_was_not_measured(monkeypatch: pytest.MonkeyPatch) -
     assert "busy" in all_not_run(list(latency.p7()))
 
 
+def test_without_energyplus_the_plant_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(energyplus.importlib.util, "find_spec", lambda _name: None)
+    with pytest.raises(energyplus.NotHere, match="not installed"):
+        energyplus.speed()
+
+
+def test_energyplus_is_given_as_many_machines(site) -> None:  # type: ignore[no-untyped-def]
+    text = energyplus.model(3)
+    assert text.count("HVACTemplate:Plant:Chiller,") == site.file.chillers.count
+    assert text.count("HVACTemplate:Plant:Tower,") == site.file.towers.cells
+    assert text.count("HVACTemplate:Zone:FanCoil,") == site.file.halls[0].crahs
+    assert "Timestep,60;" in text and ",7,3,2025," in text
+
+
 def test_one_core_or_busy_neighbours_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "cores", lambda: 1)
     assert machine.too_busy() == "needs 2 cores, here is 1"
@@ -263,6 +277,16 @@ def test_json_has_rows_curves_and_the_machine_without_paths(monkeypatch: pytest.
 
 def test_page_is_what_its_figures_say() -> None:
     assert performance.main(["--check"]) == 0, "python -m tools.performance"
+
+
+def test_runs_are_put_together_by_id() -> None:
+    def run(load: float, **values: float) -> dict[str, object]:
+        rows = [Row(id, "x", "w", v).as_dict() for id, v in values.items()]
+        return {"machine": {"load_before": load}, "rows": rows, "curves": [], "seconds": dict.fromkeys(values, load)}
+
+    found = performance.merged([run(1.0, P10=1.0, P2=2.0), run(2.0, P2=3.0)])
+    assert [(r["id"], r["value"]) for r in found["rows"]] == [("P2", 3.0), ("P10", 1.0)]
+    assert found["machine"] == {"load_before": 2.0} and found["seconds"] == {"P2": 2.0, "P10": 1.0}
 
 
 def test_page_shows_what_is_missed_and_what_was_not_run() -> None:

@@ -3,13 +3,13 @@
     coolctl bench --json > build/bench.json
     python -m tools.performance build/bench.json
 
-The figures are kept beside the plots, so that the page can be checked against them; `--check` only compares.
+Several files are put together: an id of a later one takes the place of an earlier one's, so that single rows can be
+measured anew. The figures are kept beside the plots, so that the page can be checked against them; `--check` only compares.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,17 @@ FOUND = {
     "P14.year_b2": "a step of 60 s is 12 physics steps, one BMS pass, one set of readings and one tick of the rules",
     "P14.year_ai": "as with the rules, and a whole tick with screening, prediction and planning a minute",
 }  # fmt: skip
+
+
+def merged(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Several runs as one: each id from the last run that measured it, the machine of the last."""
+    last: dict[str, dict[str, Any]] = {}
+    for part in parts:
+        last |= dict.fromkeys((r["id"] for r in part["rows"]), part)
+    together = {**parts[-1], "seconds": {id: last[id]["seconds"].get(id) for id in ENTRIES if id in last}}
+    for key in ("rows", "curves"):
+        together[key] = [item for id in ENTRIES if id in last for item in last[id][key] if item["id"] == id]
+    return together
 
 
 def page(data: dict[str, Any]) -> str:
@@ -129,7 +140,8 @@ def main(arguments: list[str]) -> int:
         return int(not target.is_file() or target.read_text(encoding="utf-8") != page(json.loads(FIGURES.read_text())))
     if given:
         FIGURES.parent.mkdir(exist_ok=True)
-        shutil.copyfile(given[0], FIGURES)
+        together = merged([json.loads(Path(name).read_text(encoding="utf-8")) for name in given])
+        FIGURES.write_text(json.dumps(together, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     data = json.loads(FIGURES.read_text(encoding="utf-8"))
     (DOCS / "PERFORMANCE.md").write_text(page(data), encoding="utf-8")
     draw(data, FIGURES.parent)
