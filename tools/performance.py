@@ -38,7 +38,7 @@ its stated noise.
 """
 # What was found where a target is missed: of the code, not of one run.
 FOUND = {
-    "P1.gcc_256": "the scalar part (tower by Merkel's integral, some 100 exponentials) is 90 % of the step at 256 racks; the racks alone are faster than gcc's",
+    "P1.gcc_256": "the scalar part (tower by Merkel's integral, some 100 exponentials) is 90 % of the step at 256 racks",
     "P4.hand": "onnxruntime takes some 10 µs a call before it computes; the network itself is 2.5 µs by hand. 1 % of a tick",
     "P5.qos0": "of some 20 µs a message paho spends 12 (objects and callbacks for each packet), decoding 5, the store 2; reading ahead of paho took 5 off. Batches make it irrelevant: 0.25 µs a point",
     "P5.qos1": "as at QoS 0, and a PUBACK written for each",

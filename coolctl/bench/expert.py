@@ -54,7 +54,7 @@ def p9() -> Iterator[Row | Curve]:
     low, middle, high = (1e3 * float(v) for v in np.percentile(seconds, (25, 50, 75)))
     what = f"expert, full joint optimum at 1 MW, median of {len(seconds)} drawn states"
     yield Row("P9", "expert", what, middle, "ms", 30.0, spread=(low, high))
-    chain = 1e3 * float(np.median(ticks(default_site(), TICKS)))
+    chain = 1e3 * float(np.median(ticks(default_site(), TICKS).seconds))
     yield Row("P9", "chain", "policy chain at 1 MW: bytes in to decision's bytes out, median", chain, "ms", 2.0)
     costs = []
     for times in SIZES:
@@ -73,7 +73,7 @@ def p9() -> Iterator[Row | Curve]:
 def _chain_growth(campus: Site, small_ms: float) -> Iterator[Row | Curve]:
     what = "growth of the policy chain's time from 1 MW to 10 MW, exponent"
     try:
-        large_ms = 1e3 * float(np.median(ticks(campus, TICKS // 2)))
+        large_ms = 1e3 * float(np.median(ticks(campus, TICKS).seconds))
     except RuntimeError as why:
         yield not_run("P9", "growth_chain", what, str(why))
         return
