@@ -52,6 +52,9 @@ FOUND = {
     "P13.model_policy": "most is Python round the kernels (estimate and features), not model or network",
     "P14.lumped": "2.5 µs a step, of which the tower by Merkel's integral is most: it is not the lumped form that the target had in mind",
     "P14.year_b2": "a step of 60 s is 12 physics steps, one BMS pass, one set of readings and one tick of the rules",
+    "P14.energyplus": "a step of 60 s of ours is 12 of 5 s with masses, sequences and a BMS, all sensors read through Python; EnergyPlus takes one quasi-steady step",
+    "P15.warm": "imports are a second, loading and trying the kernels from the cache the rest; broker, gateway and plant share the cores",
+    "P15.cold": "numba compiles every kernel of the tick; `make setup` has done so before the daemon starts",
     "P14.year_ai": "as with the rules, and a whole tick with screening, prediction and planning a minute",
 }  # fmt: skip
 

@@ -63,8 +63,7 @@ def p9() -> Iterator[Row | Curve]:
     sizes = [float(n) for n in SIZES]
     if costs:
         what = f"growth of the expert's time with plant size, exponent over {sizes[0]:g} … {sizes[-1]:g} MW"
-        yield Row("P9", "growth_expert", what, growth(sizes, costs), "exponent", 1.1,
-                  why="every number of chillers is searched, over variables and halls that grow with the plant")  # fmt: skip
+        yield Row("P9", "growth_expert", what, growth(sizes, costs), "exponent", 1.1)
         yield Curve("expert", "MW", "ms an optimum", sizes, {"expert": costs})
     campus = load_site(shared_folder("config") / "sites" / "campus10mw.toml")
     yield from _chain_growth(campus, chain)
