@@ -39,26 +39,26 @@ its stated noise.
 # What was found where a target is missed: of the code, not of one run.
 FOUND = {
     "P1.gcc_256": "95 % of the step does not depend on the racks (2.55 µs at 32, 2.64 at 256); half of it is the tower by Merkel's integral, some hundred exponentials",
-    "P4.hand": 'onnxruntime takes some 10 µs a call beside the 2.5 µs that the network needs by hand; 1 % of a tick',
-    "P5.qos0": 'of some 20 µs a message decoding takes 4.3, the store 0.7, paho the rest (objects and callbacks for each packet); reading ahead of paho took 5 off. mosquitto_sub prints each payload and decodes none. Batches make it irrelevant: 0.25 µs a point',
-    "P5.qos1": 'as at QoS 0, and a PUBACK written for each',
-    "P6.batch": 'of 204 ns a point orjson takes 56, the strict checks round it 37, names and arrays 77, the store 34',
-    "P8.p99_500": 'planning and screening fall into some ticks only; the median stands below',
-    "P8.p99_5000": 'as at 500 points; the median stands below',
-    "P9.growth_expert": 'every number of chillers is searched, over variables and halls that grow with the plant: cubic',
-    "P11.cpu": 'a row of 1,600 doubles is checksummed, copied and written to the kernel by itself, which is what makes kill -9 lose nothing',
-    "P11.parquet_read": 'two thirds of the time is zlib, at some 240 MB/s; the rest puts the byte planes together in NumPy',
+    "P4.hand": "onnxruntime takes some 10 µs a call beside the 2.5 µs that the network needs by hand; 1 % of a tick",
+    "P5.qos0": "of some 20 µs a message decoding takes 4.3, the store 0.7, paho the rest (objects and callbacks for each packet); reading ahead of paho took 5 off. mosquitto_sub prints each payload and decodes none. Batches make it irrelevant: 0.25 µs a point",
+    "P5.qos1": "as at QoS 0, and a PUBACK written for each",
+    "P6.batch": "of 204 ns a point orjson takes 56, the strict checks round it 37, names and arrays 77, the store 34",
+    "P8.p99_500": "planning and screening fall into some ticks only; the median stands below",
+    "P8.p99_5000": "as at 500 points; the median stands below",
+    "P9.growth_expert": "every number of chillers is searched, over variables and halls that grow with the plant: cubic",
+    "P11.cpu": "a row of 1,600 doubles is checksummed, copied and written to the kernel by itself, which is what makes kill -9 lose nothing",
+    "P11.parquet_read": "two thirds of the time is zlib, at some 240 MB/s; the rest puts the byte planes together in NumPy",
     "P11.parquet_size": "Parquet's dictionaries suit values quantised to 0.01; the recording's XOR of doubles does not know of decimals",
-    "P11.size": 'a row holds value, age and quality of each point and the whole decision, 3.2 numbers a sample; XOR of doubles leaves most of a mantissa where a decimal step changes',
-    "P13.model_policy": 'the network is 12 µs of it, the model some 20; the rest is Python round the kernels (estimate and features)',
+    "P11.size": "a row holds value, age and quality of each point and the whole decision, 3.2 numbers a sample; XOR of doubles leaves most of a mantissa where a decimal step changes",
+    "P13.model_policy": "some 115 µs a row, of which the network is 12; estimate and features are Python round the kernels",
     "P13.whole": "a tick's arithmetic, see P8; reading the file is about a twelfth of it",
-    "P14.energyplus": 'a step of 60 s of ours is 12 of 5 s with masses, sequences and a BMS, all sensors read through Python; EnergyPlus takes one quasi-steady step',
+    "P14.energyplus": "a step of 60 s of ours is 12 of 5 s with masses, sequences and a BMS, all sensors read through Python; EnergyPlus takes one quasi-steady step",
     "P14.lumped": "2.5 µs a step, half of it the tower by Merkel's integral: this plant has no lumped form",
-    "P14.year_ai": 'as with the rules, and a whole tick with screening, prediction and planning a minute',
-    "P14.year_b2": 'a step of 60 s is 12 physics steps, one BMS pass, one set of readings and one tick of the rules',
-    "P15.cold": 'numba compiles every kernel of the tick, the processor time stands below; `make setup` has done so before the daemon starts',
-    "P15.warm": 'wall time beside broker, gateway, plant and whatever else ran; the processor time stands below',
-}  # fmt: skip
+    "P14.year_ai": "as with the rules, and a whole tick with screening, prediction and planning a minute",
+    "P14.year_b2": "a step of 60 s is 12 physics steps, one BMS pass, one set of readings and one tick of the rules",
+    "P15.cold": "numba compiles every kernel of the tick, the processor time stands below; `make setup` has done so before the daemon starts",
+    "P15.warm": "wall time beside broker, gateway, plant and whatever else ran; the processor time stands below",
+}
 
 
 def merged(parts: list[dict[str, Any]]) -> dict[str, Any]:
