@@ -45,7 +45,7 @@ FOUND = {
     "P6.batch": "of 204 ns a point orjson takes 56, the strict checks round it 37, names and arrays 77, the store 34",
     "P8.p99_500": "planning and screening fall into some ticks only; the median stands below",
     "P8.p99_5000": "as at 500 points; the median stands below",
-    "P9.growth_expert": "every number of chillers is searched, over variables and halls that grow with the plant: cubic",
+    "P9.growth_expert": "every number of chillers is searched, over variables and halls that grow with the plant",
     "P11.cpu": "a row of 1,600 doubles is checksummed, copied and written to the kernel by itself, which is what makes kill -9 lose nothing",
     "P11.parquet_read": "two thirds of the time is zlib, at some 240 MB/s; the rest puts the byte planes together in NumPy",
     "P11.parquet_size": "Parquet's dictionaries suit values quantised to 0.01; the recording's XOR of doubles does not know of decimals",
