@@ -5,7 +5,7 @@ VENV := .venv
 RUN := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 ORT_DISABLE_TELEMETRY=1
 STAMP := $(VENV)/.coolctl-installed
 
-.PHONY: setup demo test check docs site faults soak nightly chaos bugs mutants coverage sbom deb deb-test clean
+.PHONY: setup demo test check docs site bench faults soak nightly chaos bugs mutants coverage sbom deb deb-test clean
 
 setup: $(STAMP)
 	@$(RUN) $(VENV)/bin/python -m coolctl.warmup
@@ -44,6 +44,16 @@ docs: setup
 site: docs
 	@$(VENV)/bin/mkdocs build
 	@echo "build/site/index.html"
+
+# Every figure of docs/PERFORMANCE.md anew, each beside its reference; ARGS="--only P1,P4" measures some and writes no page.
+bench: setup
+ifdef ARGS
+	@$(RUN) $(VENV)/bin/coolctl bench $(ARGS)
+else
+	@mkdir -p build
+	@$(RUN) $(VENV)/bin/coolctl bench --json build/bench.json
+	@$(VENV)/bin/python -m tools.performance build/bench.json
+endif
 
 # Every row of the fault matrix, every tier; goes on where it was ended. ARGS="--seeds 3 --tiers P"
 faults: setup

@@ -28,6 +28,7 @@ VERBS = (
     ("export", "coolctl.trends.cli_export", "a recording as CSV, Parquet or line protocol"),
     ("commission", "coolctl.cli_commission", "small supervised steps of each setpoint, and what answers them"),
     ("report", "coolctl.cli_report", "what recordings say is saved, with its uncertainty, service and key figures"),
+    ("bench", "coolctl.cli_bench", "what everything costs on this machine, beside references of the same run"),
     ("train", "coolctl.training.cli", "make a policy: expert labels, network, ONNX and passport"),
 )
 

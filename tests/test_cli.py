@@ -50,6 +50,7 @@ def test_overview_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
         ("demo", "--speed", "inf"),
         ("demo", "--fault", "x"),
         ("mode", "loud", "--site", SITE),
+        ("bench", "--only", "P99"),
         ("check-config",),
         ("run",),
     ],
@@ -60,7 +61,7 @@ def test_wrong_arguments_are_a_usage_error(words: tuple[object, ...], capsys: py
 
 
 @pytest.mark.parametrize(
-    "verb", [v for v in VERBS if v not in ("replay", "calibrate", "train", "check-config", "report", "import", "export")]
+    "verb", [v for v in VERBS if v not in ("replay", "calibrate", "train", "check-config", "report", "import", "export", "bench")]
 )
 def test_missing_site_file_is_a_configuration_error(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(verb, "--site", "/no/such/site.toml") == CONFIG

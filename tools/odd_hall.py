@@ -8,12 +8,12 @@ Coils lie within ±15 % of their record in every case; the faults are the table 
 from __future__ import annotations
 
 import argparse
-import re
 import tempfile
 from pathlib import Path
 
 import numpy as np
 
+from coolctl.bench.sites import with_halls
 from coolctl.controller import Controller, RuleController
 from coolctl.edge.onnx_policy import load_policy
 from coolctl.paths import shared_folder
@@ -33,17 +33,6 @@ FAULTS = {
     "a valve stuck at 65 %": "stuck:{hall}.valve:0.65@0-1e9",
     "a valve stuck at 25 %": "stuck:{hall}.valve:0.25@0-1e9",
 }
-
-
-def with_halls(text: str, halls: int, racks: int) -> str:
-    """The default site with its hall cut into `halls` equal ones of `racks` racks each."""
-    begin, end = text.index("[[halls]]"), text.index("[chillers]")
-    hall = text[begin:end].replace("racks = 32", f"racks = {racks}").replace("crahs = 10", "crahs = 2")
-    hall = hall.replace("= 1e6", f"= {1e6 / halls:g}").replace("= 15e3", f"= {15e3 / halls:g}")
-    text = text[:begin] + "".join(hall.replace('"hall1"', f'"hall{k + 1}"') for k in range(halls)) + text[end:]
-    head, *rows = re.split(r"(?=\[\[points\]\])", text)
-    each = [[row.replace("hall1", f"hall{k + 1}") for k in range(halls)] if '"hall1' in row else [row] for row in rows]
-    return head + "\n".join(row for group in each for row in group)
 
 
 def plant_with(site: Site, case: str, start: str, seed: int) -> SimPlant:

@@ -6,7 +6,7 @@ Served on the loopback by default, to a bounded number of connections; a taken p
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
 from coolctl import __version__
+from coolctl.edge.metrics_text import PointsText
 
 F64 = NDArray[np.float64]
 
@@ -105,7 +106,7 @@ class _Collector(Collector):
         build.add_metric([__version__, view.model_hash[:12], view.config_hash[:12]], 1.0)
         yield build
         yield from _modes(view)
-        yield from _points(view)
+        yield from _setpoints(view)
         for name, text in GAUGES:
             if name in view.gauges:
                 family = GaugeMetricFamily(name, text, labels=["site"])
@@ -148,25 +149,14 @@ def _modes(view: MetricsView) -> Iterator[GaugeMetricFamily]:
         yield family
 
 
-def _points(view: MetricsView) -> Iterator[GaugeMetricFamily]:
-    """Setpoints and points in internal (base) units; the unit is a label because one family holds several quantities."""
+def _setpoints(view: MetricsView) -> Iterator[GaugeMetricFamily]:
+    """Setpoints in internal (base) units; the unit is a label because one family holds several quantities."""
     stages = (("proposed", view.proposed), ("shielded", view.shielded), ("applied", view.applied))
     family = GaugeMetricFamily("coolctl_setpoint", "setpoints by stage", labels=["site", "point", "unit", "stage"])
     for stage, values in stages:
         for (name, unit), value in zip(view.setpoints, values.tolist(), strict=True):
             family.add_metric([view.site, name, unit, stage], value)
     yield family
-    value_family = GaugeMetricFamily(
-        "coolctl_point_value", "last good value, NaN when not usable", labels=["site", "point", "role", "unit"]
-    )
-    age = GaugeMetricFamily("coolctl_point_age_seconds", "since the last message", labels=["site", "point"])
-    quality = GaugeMetricFamily("coolctl_point_quality_code", "1 = good", labels=["site", "point"])
-    rows = zip(view.points, view.values.tolist(), view.ages_s.tolist(), view.qualities.tolist(), strict=True)
-    for (name, role, unit), value, age_s, code in rows:
-        value_family.add_metric([view.site, name, role, unit], value)
-        age.add_metric([view.site, name], age_s)
-        quality.add_metric([view.site, name], float(code))
-    yield from (value_family, age, quality)
 
 
 class MetricsServer:
@@ -179,10 +169,11 @@ class MetricsServer:
         self._counts = {stage: np.zeros(len(BUCKETS_S) + 1) for stage in STAGES}
         self._sums = dict.fromkeys(STAGES, 0.0)
         self._edges = np.array(BUCKETS_S)
+        self._points: PointsText | None = None
         self.registry = CollectorRegistry(auto_describe=False)
         self.registry.register(_Collector(self))
         try:
-            self._http: ThreadingHTTPServer | None = _Bounded((host, port), self.registry)
+            self._http: ThreadingHTTPServer | None = _Bounded((host, port), self.render)
         except OSError as error:
             self._http, self.error = None, f"metrics port {port}: {error.strerror}"
             return
@@ -195,6 +186,17 @@ class MetricsServer:
             self._counts[stage][int(self._edges.searchsorted(seconds))] += 1.0
             self._sums[stage] += seconds
         self.view = view
+
+    def render(self) -> bytes:
+        """The exposition of the newest view."""
+        view = self.view
+        text = generate_latest(self.registry)
+        if view is None:
+            return text
+        points = self._points
+        if points is None or not points.fits(view.site, view.points):
+            points = self._points = PointsText(view.site, view.points)
+        return text + points.render(view.values, view.ages_s, view.qualities)
 
     def histogram(self, site: str) -> HistogramMetricFamily:
         """Tick duration by stage, cumulative buckets."""
@@ -220,7 +222,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path.split("?")[0] != "/metrics":
             self.send_error(404)
             return
-        body = generate_latest(self.server.registry)
+        body = self.server.render()
         self.send_response(200)
         self.send_header("Content-Type", CONTENT_TYPE_LATEST)
         self.send_header("Content-Length", str(len(body)))
@@ -236,8 +238,8 @@ class _Bounded(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, address: tuple[str, int], registry: CollectorRegistry):
-        self.registry = registry
+    def __init__(self, address: tuple[str, int], render: Callable[[], bytes]):
+        self.render = render
         self._slots = threading.BoundedSemaphore(CONNECTIONS_MAX)
         super().__init__(address, _Handler)
 

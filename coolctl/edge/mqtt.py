@@ -37,6 +37,7 @@ CONNECT_TIMEOUT_S = 5.0
 BACKOFF_MIN_S, BACKOFF_MAX_S = 0.5, 5.0
 HANDSHAKE_MAX_S = 5.0
 READ_ROUNDS = 256
+READ_BYTES = 1 << 16  # taken from the socket at once
 SUBSCRIBE_TOPICS = 100  # in one packet
 
 
@@ -65,6 +66,24 @@ class MqttSettings(NamedTuple):
     key_file: str = ""
 
 
+class _Client(paho.Client):
+    """paho with a buffer behind its socket: it asks for a packet in four pieces, each a call to the system of its own."""
+
+    _ahead = b""
+    _at = 0
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        if self._at >= len(self._ahead):
+            self._ahead, self._at = super()._sock_recv(READ_BYTES), 0
+        found = self._ahead[self._at : self._at + bufsize]
+        self._at += len(found)
+        return found
+
+    def has_more(self) -> bool:
+        """Whether bytes wait here that no selector can see."""
+        return self._at < len(self._ahead)
+
+
 class MqttClient:
     """Subscribes to `topics`; received messages wait in `inbox`. Call `run_until` to let it work."""
 
@@ -87,9 +106,9 @@ class MqttClient:
         self.expires_s = 0.0  # of the broker's certificate [s since 1970]
         self.ready = False
         self._v5 = settings.protocol != "3.1.1"
-        self._client: paho.Client | None = None
+        self._client: _Client | None = None
         self._thread: threading.Thread | None = None
-        self._fresh: paho.Client | None = None
+        self._fresh: _Client | None = None
         self._retry_at_s = 0.0
         self._handshake_s = 0.0
         self._backoff_s = BACKOFF_MIN_S
@@ -115,9 +134,9 @@ class MqttClient:
             self._client.loop_write()
         self._drop("closed")
 
-    def _new_client(self) -> paho.Client:
+    def _new_client(self) -> _Client:
         s = self.settings
-        client = paho.Client(
+        client = _Client(
             CallbackAPIVersion.VERSION2, f"{s.client_id}-{random.getrandbits(32):08x}",
             clean_session=None if self._v5 else True, protocol=paho.MQTTv5 if self._v5 else paho.MQTTv311,
             reconnect_on_failure=False,
@@ -235,12 +254,13 @@ class MqttClient:
             if (stop is not None and stop()) or now_s >= deadline_s:
                 return
             # paho's own timers (keepalive) need a look now and then even when nothing arrives.
-            events = self._selector.select(min(deadline_s - now_s, 0.5))
-            for key, _mask in events:
-                if key.fileobj is self._wake_r:
-                    self._wake_r.recv(64)
-                elif self._client is not None:
-                    self._read()
+            ahead = self._client is not None and self._client.has_more()
+            events = self._selector.select(0.0 if ahead else min(deadline_s - now_s, 0.5))
+            heard = {key.fileobj for key, _mask in events}
+            if self._wake_r in heard:
+                self._wake_r.recv(64)
+            if ahead or heard - {self._wake_r}:
+                self._read()
             if self._client is not None and self._client.loop_misc() != MQTTErrorCode.MQTT_ERR_SUCCESS:
                 self._drop("keepalive lost")
 
@@ -253,7 +273,7 @@ class MqttClient:
                 self._drop(self.last_error or "connection lost")
                 return
             sock = client.socket()
-            if sock is None or not _readable(sock):
+            if sock is None or not (client.has_more() or _readable(sock)):
                 return
 
     def _flush(self) -> None:

@@ -1,0 +1,157 @@
+"""Writes docs/PERFORMANCE.md and its plots from what `coolctl bench --json` measured.
+
+    coolctl bench --json > build/bench.json
+    python -m tools.performance build/bench.json
+
+Several files are put together: an id of a later one takes the place of an earlier one's, so that single rows can be
+measured anew. The figures are kept beside the plots, so that the page can be checked against them; `--check` only compares.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from coolctl.bench.table import ENTRIES
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+FIGURES = DOCS / "performance" / "bench.json"
+INTRODUCTION = """<!-- Written by `python -m tools.performance` from docs/performance/bench.json. -->
+# Performance
+
+`coolctl bench` measures what is below on the machine at hand, each figure beside a reference that it builds or starts in
+the same run: a C twin of the plant's step (`coolctl/bench/twin.c`) by gcc and clang, mosquitto_sub, NumPy, scikit-learn,
+prometheus_client, Parquet, EnergyPlus. Every row runs in a process of its own with a time limit. A reference that is
+missing, one core or a busy machine give "not run" with the reason.
+
+- A **ratio** is the median over interleaved pairs (A B A B …), with the quartiles in brackets. Times are processor time of
+  the thread unless a row says otherwise, so that a neighbour costs cache lines and nothing else. Compare ratios between
+  machines, not times.
+- What a reference computes is **compared** with what the product computes; those rows say "differ", "difference" or "equal".
+- What misses its target stands in the table, with what was found.
+
+`make bench` measures everything and writes this page; `coolctl bench --only P1,P4` measures some.
+`tests/test_performance_guard.py` holds the ratios that are cheap to measure to `tests/performance_guard.json`, each within
+its stated noise.
+"""
+# What was found where a target is missed: of the code, not of one run.
+FOUND = {
+    "P1.gcc_256": "95 % of the step does not depend on the racks (2.55 µs at 32, 2.64 at 256); half of it is the tower by Merkel's integral, some hundred exponentials",
+    "P4.hand": "onnxruntime takes some 10 µs a call beside the 2.5 µs that the network needs by hand; 1 % of a tick",
+    "P5.qos0": "of some 20 µs a message decoding takes 4.3, the store 0.7, paho the rest (objects and callbacks for each packet); reading ahead of paho took 5 off. mosquitto_sub prints each payload and decodes none. Batches make it irrelevant: 0.25 µs a point",
+    "P5.qos1": "as at QoS 0, and a PUBACK written for each",
+    "P6.batch": "of 204 ns a point orjson takes 56, the strict checks round it 37, names and arrays 77, the store 34",
+    "P8.p99_500": "planning and screening fall into some ticks only; the median stands below",
+    "P8.p99_5000": "as at 500 points; the median stands below",
+    "P9.growth_expert": "every number of chillers is searched, over variables and halls that grow with the plant",
+    "P11.cpu": "a row of 1,600 doubles is checksummed, copied and written to the kernel by itself, which is what makes kill -9 lose nothing",
+    "P11.parquet_read": "two thirds of the time is zlib, at some 240 MB/s; the rest puts the byte planes together in NumPy",
+    "P11.parquet_size": "Parquet's dictionaries suit values quantised to 0.01; the recording's XOR of doubles does not know of decimals",
+    "P11.size": "a row holds value, age and quality of each point and the whole decision, 3.2 numbers a sample; XOR of doubles leaves most of a mantissa where a decimal step changes",
+    "P13.model_policy": "some 115 µs a row, of which the network is 12; estimate and features are Python round the kernels",
+    "P13.whole": "a tick's arithmetic, see P8; reading the file is about a twelfth of it",
+    "P14.energyplus": "a step of 60 s of ours is 12 of 5 s with masses, sequences and a BMS, all sensors read through Python; EnergyPlus takes one quasi-steady step",
+    "P14.lumped": "2.5 µs a step, half of it the tower by Merkel's integral: this plant has no lumped form",
+    "P14.year_ai": "as with the rules, and a whole tick with screening, prediction and planning a minute",
+    "P14.year_b2": "a step of 60 s is 12 physics steps, one BMS pass, one set of readings and one tick of the rules",
+    "P15.cold": "numba compiles every kernel of the tick, the processor time stands below; `make setup` has done so before the daemon starts",
+    "P15.warm": "wall time beside broker, gateway, plant and whatever else ran; the processor time stands below",
+}
+
+
+def merged(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Several runs as one: each id from the last run that measured it, the machine of the last."""
+    last: dict[str, dict[str, Any]] = {}
+    for part in parts:
+        last |= dict.fromkeys((r["id"] for r in part["rows"]), part)
+    together = {**parts[-1], "seconds": {id: last[id]["seconds"].get(id) for id in ENTRIES if id in last}}
+    for key in ("rows", "curves"):
+        together[key] = [item for id in ENTRIES if id in last for item in last[id][key] if item["id"] == id]
+    return together
+
+
+def page(data: dict[str, Any]) -> str:
+    """The page."""
+    facts = data["machine"]
+    versions = ", ".join(
+        f"{name} {facts[name]}" for name in ("numba", "numpy", "onnxruntime", "orjson", "paho-mqtt") if facts.get(name)
+    )
+    rows = data["rows"]
+    asked = [r for r in rows if r["target"]]
+    lines = [INTRODUCTION, "## This run", ""]
+    lines += [f"{facts['cores']} cores ({facts['processor']}), {facts['system']}, Python {facts['python']}, {versions};"
+              f" load {facts['load_before']:g} before the run. Met: {sum(r['met'] is True for r in asked)} of"
+              f" {len(asked)} targets measured.", ""]  # fmt: skip
+    for id, entry in ENTRIES.items():
+        mine = [r for r in rows if r["id"] == id]
+        lines += [f"## {id} · {entry.title}", ""]
+        if not mine:
+            lines += ["Not measured in this run.", ""]
+            continue
+        lines += ["| what | measured | target | | beside |", "|---|---|---|---|---|", *map(_line, mine), ""]
+        lines += [f"- {text}" for text in _remarks(mine)]
+        lines += [""] if _remarks(mine) else []
+        lines += [f"![{c['name']}](performance/{c['name']}.svg)\n" for c in data["curves"] if c["id"] == id]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _line(r: dict[str, Any]) -> str:
+    if r["status"] != "measured":
+        return f"| {r['what']} | {r['status']}: {r['why']} | | | |"
+    spread = f" [{r['spread'][0]:.3g} … {r['spread'][1]:.3g}]" if r["spread"] else ""
+    value = f"{r['value']:.3g}" if r["value"] is not None else "not finite"
+    verdict = {True: "met", False: "**missed**", None: ""}[r["met"]]
+    return f"| {r['what']} | {value}{spread} {r['unit']} | {r['target']} | {verdict} | {r['reference']} |"
+
+
+def _remarks(rows: list[dict[str, Any]]) -> list[str]:
+    found = []
+    for r in rows:
+        more = "; ".join(f"{k.replace('_', ' ')} {v:.3g}" for k, v in r["figures"].items() if v is not None and k != "pairs")
+        text = FOUND.get(f"{r['id']}.{r['name']}", "") if r["met"] is False else ""
+        why = r["why"] if r["status"] == "measured" else ""
+        parts = [p for p in (text, why, more) if p]
+        if parts:
+            found.append(f"`{r['name']}`: " + ". ".join(parts) + ".")
+    return found
+
+
+def draw(data: dict[str, Any], folder: Path) -> None:
+    """A small SVG for each curve, both axes logarithmic."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams.update({"svg.hashsalt": "coolctl", "svg.fonttype": "none", "font.size": 8.0})
+    import matplotlib.pyplot as plt
+
+    for curve in data["curves"]:
+        figure, axes = plt.subplots(figsize=(4.2, 2.4))
+        for name, costs in curve["y"].items():
+            axes.plot(curve["x"], costs, marker="o", markersize=3, linewidth=1.2, label=name)
+        axes.set(xscale="log", yscale="log", xlabel=curve["x_label"], ylabel=curve["y_label"])
+        axes.grid(True, which="major", alpha=0.3)
+        axes.legend(frameon=False)
+        figure.savefig(folder / f"{curve['name']}.svg", metadata={"Date": None}, bbox_inches="tight")
+        plt.close(figure)
+
+
+def main(arguments: list[str]) -> int:
+    """Take new figures where a file is named, and write the page; or with --check compare it."""
+    given = [a for a in arguments if not a.startswith("--")]
+    if "--check" in arguments:
+        target = DOCS / "PERFORMANCE.md"
+        return int(not target.is_file() or target.read_text(encoding="utf-8") != page(json.loads(FIGURES.read_text())))
+    if given:
+        FIGURES.parent.mkdir(exist_ok=True)
+        together = merged([json.loads(Path(name).read_text(encoding="utf-8")) for name in given])
+        FIGURES.write_text(json.dumps(together, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    data = json.loads(FIGURES.read_text(encoding="utf-8"))
+    (DOCS / "PERFORMANCE.md").write_text(page(data), encoding="utf-8")
+    draw(data, FIGURES.parent)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
