@@ -5,7 +5,7 @@ VENV := .venv
 RUN := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 ORT_DISABLE_TELEMETRY=1
 STAMP := $(VENV)/.coolctl-installed
 
-.PHONY: setup demo test check docs bench faults nightly chaos bugs mutants coverage deb deb-test clean
+.PHONY: setup demo test check docs site bench faults nightly chaos bugs mutants coverage sbom deb deb-test clean
 
 setup: $(STAMP)
 	@$(RUN) $(VENV)/bin/python -m coolctl.warmup
@@ -50,6 +50,11 @@ else
 	@$(VENV)/bin/python -m tools.performance build/bench.json
 endif
 
+# The documents as a site in build/site; strict, so a link that leads nowhere is an error (`--quiet` would hide it from mkdocs too).
+site: docs
+	@$(VENV)/bin/mkdocs build
+	@echo "build/site/index.html"
+
 # Every row of the fault matrix, every tier; goes on where it was ended. ARGS="--seeds 3 --tiers P"
 faults: setup
 	@$(RUN) $(VENV)/bin/python -m tools.faults $(ARGS)
@@ -72,6 +77,11 @@ chaos: setup
 # Each bug of the bank, put in and caught; ARGS="--from 20" goes on.
 bugs: setup
 	@$(RUN) $(VENV)/bin/python -m tools.bugs $(ARGS)
+
+# What runs, part by part with its hash: CycloneDX in build/coolctl.cdx.json, and the lock that the hashes are from.
+sbom: setup
+	@$(VENV)/bin/python -m tools.lock --out build/requirements.lock
+	@$(RUN) $(VENV)/bin/python -m tools.sbom --lock build/requirements.lock --out build/coolctl.cdx.json
 
 # The Debian package, and its life in a fresh root (needs root and debootstrap).
 deb: setup

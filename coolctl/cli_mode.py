@@ -28,7 +28,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--let-go", action="append", default=[], metavar="POINT", help="hold it no longer")
     parser.add_argument("--reason", default="", help="why; needed with a mode")
-    parser.add_argument("--for", dest="for_", default="", metavar="4h", help="until then, after that fallback")
+    parser.add_argument(
+        "--for",
+        dest="for_",
+        default="",
+        metavar="4h",
+        help="until then; after that fallback, or monitor where nothing was published",
+    )
 
 
 def main(args: argparse.Namespace) -> int:

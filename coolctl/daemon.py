@@ -21,12 +21,15 @@ from coolctl.control.tick import GatewayView
 from coolctl.controller import Controller
 from coolctl.daemon_link import Link
 from coolctl.daemon_state import Command, GainsFile, GrantFile, Holds
+from coolctl.edge.certificate import ends_s
+from coolctl.edge.journal import ERROR, NOTICE, WARNING, Line
 from coolctl.edge.metrics import MetricsServer
 from coolctl.edge.onnx_policy import load_policy
 from coolctl.edge.recorder import Recorder
-from coolctl.edge.sdnotify import notify
+from coolctl.edge.sdnotify import notify, reloading
 from coolctl.errors import ModelError
 from coolctl.invariants import CHECKS
+from coolctl.journal_lines import DaemonLines, DecisionLines, journal_of
 from coolctl.metrics_view import ViewMaker
 from coolctl.paths import state_folder
 from coolctl.points import Snapshot
@@ -69,12 +72,14 @@ class Daemon:
 
     def __init__(self, site: Site, args: argparse.Namespace):
         self.site = site
+        self.journal = journal_of(site, "coolctl")
+        self._decision_lines, self._lines = DecisionLines(), DaemonLines()
         name = args.policy or site.file.control.policy
         try:
             policy = None if name == NO_POLICY else load_policy(name)
         except ModelError as error:
             # Without a policy the rule baseline still controls; an operator sees why.
-            print(f"policy refused, the rule baseline controls: {error}", file=sys.stderr)
+            self.journal.say(Line("policy", f"policy refused, the rule baseline controls: {error}", WARNING))
             policy = None
         self.policy, self._policy_name, self._record_folder = policy, name, args.record or site.file.recorder.folder
         self.model_hash = policy.model_hash if policy else ""
@@ -92,11 +97,12 @@ class Daemon:
         self.switchback, self._assigned, self._clock_s = Switchback(site), NOT_ASSIGNED, 0.0
         self.link = Link(site, args.broker)
         self.link.may_claim = self.grants.mode in PUBLISHING
+        self.certificate_ends_s = ends_s(self.link.cert_file)
         self.recorder = self._recorder()
         port = args.metrics_port if args.metrics_port is not None else site.file.metrics.port
         self.metrics = MetricsServer(site.file.metrics.host, port) if port >= 0 else None
         if self.metrics is not None and self.metrics.error:
-            print(f"no metrics: {self.metrics.error}", file=sys.stderr)
+            self.journal.say(Line("metrics", f"no metrics: {self.metrics.error}", WARNING))
         self._views = ViewMaker(site)
         self._prices = PriceClock(site)
         self.ticks = self.overruns = self.deadline_misses = 0
@@ -132,17 +138,20 @@ class Daemon:
 
     def _reload(self) -> None:
         """Take a site file that was read anew, whole, between two ticks; or say why the old one stays."""
+        was_reading = self.reloader.reading
         found = self.reloader.poll(self.site, self.grants.mode)
+        if self.reloader.reading and not was_reading:
+            reloading()  # until READY=1 below
         if found is None:
             return
         self.reload_ok = not found.fault
         if found.site is None or found.controller is None:
-            text = f"the site file is refused and the old one stays: {found.fault}"
+            text, level = f"the site file is refused and the old one stays: {found.fault}", ERROR
         else:
             self._go_on_with(found.site, found.controller)
-            text = f"the site file was read anew: {found.site.config_hash[:12]}"
+            text, level = f"the site file was read anew: {found.site.config_hash[:12]}", NOTICE
         self._said.append(text[:500])
-        print(text, file=sys.stderr, flush=True)
+        self.journal.say(Line("reload", text, level, "refused" if found.fault else "taken"))
         notify("READY=1", f"STATUS={text[:200]}")
 
     def _go_on_with(self, site: Site, controller: Controller) -> None:
@@ -176,6 +185,9 @@ class Daemon:
         gc.collect()
         gc.freeze()
         gc.disable()
+        fields = {"COOLCTL_CONFIG": self.site.config_hash[:12], "COOLCTL_MODEL": self.model_hash[:12] or NO_POLICY}
+        text = f"started with the site file {fields['COOLCTL_CONFIG']} and the policy {fields['COOLCTL_MODEL']}"
+        self.journal.say(Line("start", text, NOTICE, fields=fields))
         notify("READY=1", f"STATUS={self.site.name}: waiting for telemetry")
         next_s = time.monotonic()
         own_clock = not self.site.file.site.simulated
@@ -195,6 +207,8 @@ class Daemon:
                     self._tick(now_s, next_s)
                 else:
                     notify("WATCHDOG=1")  # no plant clock, no ticks: what must be alive is this loop
+                    for line in self._lines.link.look(self.link.client):
+                        self.journal.say(line)
                 next_s += TICK_S * max(1, int((now_s - next_s) / TICK_S) + 1)
         self._release()
 
@@ -210,12 +224,13 @@ class Daemon:
         self.controller.override(self.holds.vector())
         decision = self.controller.tick_snapshot(snap, gateway)
         computed_s = time.monotonic()
-        held += self._judge(decision, snap, gateway, bool(grant), late_s, computed_s - started_s)
-        self.link.publish(decision, held + self._said)
+        broken = self._judge(decision, snap, gateway, bool(grant), late_s, computed_s - started_s)
+        news = self._decision_lines.look(decision, self.link.decoder.faults)
+        self.link.publish(decision, [*held, *broken, *self._said, *(line.text for line in news)], self.holds.held)
         self._said = []
         if self.recorder is not None:
             events = [{"grant": grant, "reason": self.grants.reason}] if grant else []
-            events += [{"hold": text} for text in held]
+            events += [{"hold": text} for text in held + broken]
             if self._assigned != before:
                 events.append({"switchback": self._assigned.name, "block": str(self._assigned.block)})
             self.recorder.append(pack(snap, gateway, grant, decision, self._clock_s, self._assigned), events)
@@ -226,13 +241,23 @@ class Daemon:
         if self.metrics is not None:
             stages = {"compute": computed_s - started_s, "publish": done_s - computed_s}
             self.metrics.publish(self._views.make(self, decision, snap), stages)
+        self._log(decision, snap, news, held, broken)
         self.ticks += 1
         notify("WATCHDOG=1", *([f"STATUS={decision.mode}: {decision.mode_reason}"] if self.ticks % 10 == 1 else []))
         if self.ticks % COLLECT_EVERY == 0:
             self._gains.write(self.controller.control.known(), time.time())
             if self.evidence is not None:
                 self.evidence.write()
+            self.certificate_ends_s = ends_s(self.link.cert_file)  # a new one is taken with the next connection
             gc.collect(1)  # at a moment of our choosing; the old generation stays frozen
+
+    def _log(self, decision: Decision, snap: Snapshot, news: list[Line], held: list[str], broken: list[str]) -> None:
+        """What is new in this tick, into the journal."""
+        lines = [*news, *(Line("hold", text, NOTICE, each=True) for text in held)]
+        lines += [Line("invariant", text, ERROR, text.partition(":")[0]) for text in broken]
+        for line in (*lines, *self._lines.look(self, decision, snap)):
+            self.journal.say(line)
+        self.journal.turn()
 
     def _grant(self, command: Command | None) -> str:
         """The mode that is granted anew in this tick: an operator's, or as far as the evidence for it reaches; else empty."""
@@ -278,3 +303,5 @@ class Daemon:
             self.recorder.close()
         if self.metrics is not None:
             self.metrics.close()
+        self.journal.say(Line("stop", "stopped; the plant has itself", NOTICE))
+        self.journal.close()

@@ -7,13 +7,12 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from coolctl import lease
 from coolctl.control.decision import Decision
-from coolctl.control.health import JUMPS, REASONS
 from coolctl.control.tick import GatewayView
-from coolctl.daemon_state import Command, decode_command
+from coolctl.daemon_state import Command, Hold, decode_command
 from coolctl.decision_json import encode_decision
 from coolctl.dialects import decoder_for
 from coolctl.dialects.sparkplug import state_message
@@ -25,7 +24,6 @@ from coolctl.strict_json import Rejected
 CLAIM_EVERY_S = 0.5
 CONFIRM_S, CONFIRM_GRACE_S = 3.0, 5.0
 CONFIRM_TOLERANCE = 1e-3
-EVENTS_MAX = 20  # of one kind in one tick
 KINDS = ("gw_tick", "ack", "cmd", "clock", "sp", "claim", "decision", "shadow", "proposal", "status")
 
 
@@ -38,6 +36,7 @@ class Link:
         self.decoder = decoder_for(site)
         self.topics = {kind: site.topic(kind) for kind in KINDS}
         settings = settings_for(site, broker, "daemon")
+        self.cert_file = settings.cert_file
         listen = [*self.decoder.topics, self.topics["gw_tick"], self.topics["ack"], self.topics["cmd"]]
         if site.file.site.simulated:
             listen.append(self.topics["clock"])
@@ -45,7 +44,6 @@ class Link:
         will = (status, b'{"online":false}', b'{"online":true}')
         self.client = MqttClient(settings, listen, will, self.decoder.retained, self._host_state(site.file.sparkplug.host))
         self._described = frozenset(self.decoder.retained)
-        self._misdescribed: dict[str, str] = {}
         self.instance = f"{socket.gethostname()[:40]}-{os.getpid()}"
         self.nonce = secrets.token_hex(4)
         self.rejects: dict[str, int] = {}
@@ -62,11 +60,6 @@ class Link:
         self._step = -1
         self._sent: dict[str, float] = {}
         self._was_publishing = False
-        self._events: list[dict[str, object]] = []
-        self._last_suspect: tuple[int, str] | None = None
-        self._last_sick: dict[str, str] = {}
-        self._last_doubted: set[str] = set()
-        self._last_mode = ""
 
     # -- in
 
@@ -141,15 +134,10 @@ class Link:
         return self.store.snapshot(now_s), view, command
 
     def _watch_sources(self, now_s: float) -> None:
-        """What the sources of telemetry say of themselves: silence, gaps, descriptions that contradict the site file."""
+        """What the sources of telemetry say of themselves: silence, gaps."""
         self.store.forget(self.decoder.watch(now_s))
         for topic, payload in self.decoder.outgoing(now_s, round(1e3 * time.time())):
             self.client.publish(topic, payload)
-        faults = self.decoder.faults
-        if faults != self._misdescribed:
-            new = [f"{name}: {text}: not believed" for name, text in faults.items() if self._misdescribed.get(name) != text]
-            self._events += [{"t_s": now_s, "text": text} for text in new[:EVENTS_MAX]]
-            self._misdescribed = faults
 
     def _host_state(self, host: str) -> Callable[[bool], tuple[str, bytes]] | None:
         """Birth and will of a Sparkplug host: both bear the time at which the connection was begun."""
@@ -177,8 +165,8 @@ class Link:
         """Whether the gateway has granted its epoch to this instance."""
         return self.gateway is not None and self.gateway.holder == self.instance
 
-    def publish(self, decision: Decision, said: Sequence[str] = ()) -> None:
-        """Lease, decision and shadow of this tick; claims the epoch while it is not held."""
+    def publish(self, decision: Decision, said: Sequence[str] = (), held: Mapping[str, Hold] | None = None) -> None:
+        """Lease, decision and shadow of this tick, with what is new in it; claims the epoch while it is not held."""
         setpoints = decision.setpoints if self.holds_epoch else {}
         # In virtual time the gateway waits for a word on every step; else only the end of publishing is said aloud.
         if setpoints or self._step >= 0 or self._was_publishing:
@@ -189,25 +177,8 @@ class Link:
         if decision.mode in ("shadow", "advise"):
             kind = "shadow" if decision.mode == "shadow" else "proposal"
             self.client.publish(self.topics[kind], encode_decision(decision, [], self._lease_state()))
-        if decision.mode != self._last_mode:
-            self._events.append({"t_s": decision.now_s, "text": f"{decision.mode}: {decision.mode_reason}"})
-            self._last_mode = decision.mode
-        self._events += [{"t_s": decision.now_s, "text": text} for text in said]
-        suspect = decision.suspect
-        if suspect and (suspect.hall, suspect.kind) != self._last_suspect:
-            text = f"{decision.site.halls[suspect.hall]}: {suspect.text()}"
-            self._events.append({"t_s": decision.now_s, "text": text})
-        self._last_suspect = (suspect.hall, suspect.kind) if suspect else None
-        sick = decision.sick_loops
-        for loop in sick.keys() - self._last_sick.keys():
-            self._events.append({"t_s": decision.now_s, "text": f"{loop} {sick[loop]}"})
-        self._last_sick = sick
-        doubted = {name: why for name, why in decision.doubted.items() if why != REASONS[JUMPS]}
-        for name in doubted.keys() - self._last_doubted:
-            self._events.append({"t_s": decision.now_s, "text": f"{name} {doubted[name]}: not believed"})
-        self._last_doubted = set(doubted)
-        self.client.publish(self.topics["decision"], encode_decision(decision, self._events, self._lease_state()))
-        self._events = []
+        events: list[dict[str, object]] = [{"t_s": decision.now_s, "text": text} for text in said]
+        self.client.publish(self.topics["decision"], encode_decision(decision, events, self._lease_state(), held))
 
     def _lease_state(self) -> dict[str, object]:
         epoch = self.gateway.epoch if self.gateway else -1

@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from coolctl.control.mode import MODES
+from coolctl.control.mode import MODES, PUBLISHING
 from coolctl.site import Site
 from coolctl.strict_json import Rejected, parse_object
 
-AFTER_EXPIRY = "fallback"
+# What follows when a grant has run out: less authority, never more. Only what published goes on publishing.
+AFTER_PUBLISHING, AFTER_WATCHING = "fallback", "monitor"
 DURATION_MAX_S, HOLD_MAX_S = 366 * 86400.0, 7 * 86400.0
 
 
@@ -122,7 +123,8 @@ class GrantFile:
             self.mode, self.reason = command.mode, command.reason
             self.until_s = wall_s + command.for_s if command.for_s else 0.0
         elif self.until_s and wall_s >= self.until_s:
-            self.mode, self.reason, self.until_s = AFTER_EXPIRY, f"{self.mode} has expired", 0.0
+            after = AFTER_PUBLISHING if self.mode in PUBLISHING else AFTER_WATCHING
+            self.mode, self.reason, self.until_s = after, f"{self.mode} has expired", 0.0
         else:
             return ""
         self._write()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from coolctl.control.decision import Decision
+from coolctl.daemon_state import Hold
 
 
 def _finite(value: float, digits: int = 3) -> float | None:
@@ -14,8 +16,10 @@ def _finite(value: float, digits: int = 3) -> float | None:
     return round(value, digits) if math.isfinite(value) else None
 
 
-def encode_decision(d: Decision, events: list[dict[str, Any]], lease: dict[str, Any]) -> bytes:
-    """The `decision` message (see docs/MQTT.md)."""
+def encode_decision(
+    d: Decision, events: list[dict[str, Any]], lease: dict[str, Any], held: Mapping[str, Hold] | None = None
+) -> bytes:
+    """The `decision` message (see docs/MQTT.md); `held` says why and until when operators hold what `overridden` names."""
     terms = d.terms
     now, wish, baseline, reasons = d.wire(d.u), d.wire(d.u_policy), d.wire(d.u_baseline), d.reasons
     points = d.site.table
@@ -47,6 +51,7 @@ def encode_decision(d: Decision, events: list[dict[str, Any]], lease: dict[str, 
         "sick_loops": d.sick_loops,
         "doubted": d.doubted,
         "overridden": d.overridden,
+        "held": {name: hold._asdict() for name, hold in (held or {}).items()},
         "weakest": {"machine": d.weakest[0], "ratio": _finite(d.weakest[1])} if d.weakest else None,
         "plan_binding": d.plan_binding,
         "limit_prices": [{"limit": n, "w": _finite(w, 1), "per": per} for n, (w, per) in d.limit_prices.items()],

@@ -20,6 +20,7 @@ from coolctl import __version__, jit, lease
 from coolctl.cli_args import emit_json, output, positive
 from coolctl.dialects import Decoder
 from coolctl.edge import mqtt_probe
+from coolctl.edge.certificate import ends_s
 from coolctl.edge.mqtt import MqttClient, MqttSettings, settings_for
 from coolctl.edge.onnx_policy import load_policy
 from coolctl.errors import EXIT_CHECK_FAILED, EXIT_OK, EXIT_UNREACHABLE, ConfigError, ModelError
@@ -31,6 +32,7 @@ from coolctl.strict_json import Rejected
 GOOD, WARN, FAULT = "good", "look", "FAULT"
 NAMED_MAX = 8
 DISK_MIN_BYTES = 2e9
+CERTIFICATE_MIN_S = 14 * 86400.0
 # A unit mistaken shows as a value far from any that the role has in a running plant: typical low and high, internal units.
 USUAL = {
     "rack_inlet": (10.0, 40.0), "sat": (8.0, 35.0), "rat": (15.0, 55.0), "chwst": (2.0, 30.0), "chwrt": (4.0, 40.0),
@@ -203,6 +205,7 @@ def reach(s: MqttSettings) -> Iterator[Finding]:
             )
             return
         yield Finding("encryption", GOOD, f"{where}: the broker's certificate is good")
+        yield from own_certificate(s)
     client = MqttClient(s, [])
     client.run_until(time.monotonic() + mqtt_probe.TIMEOUT_S, lambda: client.ready)
     ready, error = client.ready, client.last_error
@@ -213,6 +216,20 @@ def reach(s: MqttSettings) -> Iterator[Finding]:
         yield Finding(
             "broker", FAULT, f"{where}: {error or 'no answer'}", "user, password file or certificate: what does its log say?"
         )
+
+
+def own_certificate(s: MqttSettings) -> Iterator[Finding]:
+    """How long ours still lasts, where we show one."""
+    left_s = ends_s(s.cert_file) - time.time()
+    if not s.cert_file:
+        return
+    if left_s < 0.0:
+        yield Finding("certificate", FAULT, f"{s.cert_file} has ended or cannot be read", "issue a new one under the same name")
+    elif left_s < CERTIFICATE_MIN_S:
+        saw = f"{s.cert_file} ends in {left_s / 86400.0:.0f} days"
+        yield Finding("certificate", WARN, saw, "issue a new one; it is taken with the next connection")
+    else:
+        yield Finding("certificate", GOOD, f"{s.cert_file}, {left_s / 86400.0:.0f} days left")
 
 
 def traffic(site: Site, s: MqttSettings, listen_s: float) -> Iterator[Finding]:

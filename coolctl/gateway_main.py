@@ -5,23 +5,23 @@ from __future__ import annotations
 import argparse
 import math
 import signal
-import sys
 import time
 from pathlib import Path
 
 from coolctl import lease
 from coolctl.dialects import ON_CHANGE, decoder_for
 from coolctl.dialects.dsx_out import DsxWriter
+from coolctl.edge.journal import NOTICE, Line
 from coolctl.edge.mqtt import Message, MqttClient, settings_for
 from coolctl.edge.sdnotify import notify
 from coolctl.gateway import TICK_S, EpochFile, GatewayCore, Out
+from coolctl.journal_lines import GatewayLines, journal_of
 from coolctl.paths import state_folder
 from coolctl.points import Point, PointTable, Quality, each
-from coolctl.proof import FAILED, ProofTest, Seen
+from coolctl.proof import ProofTest, Seen
 from coolctl.site import Site, load_site
 from coolctl.strict_json import Rejected
 
-FAULTS_SAID = 20
 WATCHED = ("hand", "bms_remote", "crah_fan_speed", "chillers_on")
 
 
@@ -45,6 +45,7 @@ class GatewayService:
 
     def __init__(self, site: Site, broker: str, state: Path):
         self.site = site
+        self.journal, self._lines = journal_of(site, "coolctl-gateway"), GatewayLines()
         watched = [p for p in site.table.points if p.role in WATCHED]
         remote = any(p.role == "bms_remote" for p in watched)
         f = site.file
@@ -53,7 +54,6 @@ class GatewayService:
         proof = ProofTest(silence_s) if remote and f.gateway.proof_test else None
         self.core = GatewayCore(site, EpochFile(state), proof=proof)
         self._bms = decoder_for(site, PointTable(watched))
-        self._proof_state = ""
         self._units: dict[str, float] = {}  # a plant may say each on a topic of its own
         self._remote = math.nan
         self._holds = any(p.dialect in ON_CHANGE for p in watched if p.role == "bms_remote")
@@ -69,7 +69,6 @@ class GatewayService:
         listen += self._dsx.topics if self._dsx else []
         self.client = MqttClient(settings, listen, retained=retained)
         self._described, self._dsx_topics = frozenset(retained), frozenset(self._dsx.topics if self._dsx else ())
-        self._misdescribed: dict[str, str] = {}
         self._stopping = False
         self._step = -1
 
@@ -79,12 +78,14 @@ class GatewayService:
 
     def run(self) -> None:
         """Until `stop`."""
+        self.journal.say(Line("start", "started; the plant has itself until a controller is granted the lease", NOTICE))
         notify("READY=1", f"STATUS={self.site.name}: waiting for a controller")
         next_s = time.monotonic()
         while not self._stopping:
             self.client.run_until(next_s, lambda: bool(self.client.inbox) or self._stopping)
             self.work()
             now_s = time.monotonic()
+            self._log()
             if now_s >= next_s:
                 next_s += TICK_S * max(1, int((now_s - next_s) / TICK_S) + 1)
                 if not self.site.file.site.simulated:  # else the plant's clock drives
@@ -93,6 +94,8 @@ class GatewayService:
                 notify("WATCHDOG=1", f"STATUS={self.site.name}: {state}")
         notify("STOPPING=1")
         self.client.close()
+        self.journal.say(Line("stop", "stopped; the BMS has itself when its lease ends", NOTICE))
+        self.journal.close()
 
     def work(self) -> None:
         """Take what has arrived."""
@@ -151,6 +154,12 @@ class GatewayService:
             self._see()  # what was said on change holds until the next, or until its source falls silent
         self._send(self.core.tick(now_s))
 
+    def _log(self) -> None:
+        """What is new, into the journal."""
+        for line in self._lines.look(self.core, self.client, self._dsx.faults if self._dsx is not None else {}):
+            self.journal.say(line)
+        self.journal.turn()
+
     def _take_clock(self, raw: bytes) -> None:
         try:
             k, t_s = lease.decode_clock(raw)
@@ -159,15 +168,7 @@ class GatewayService:
         self._step = k
         self._tick(t_s)
 
-    def _say_proof(self) -> None:
-        """One line in the journal for each step of the proof."""
-        proof = self.core.proof
-        if proof is not None and proof.state != self._proof_state:
-            self._proof_state = proof.state
-            print(f"proof test: {proof.state}{': ' + proof.reason if proof.state == FAILED else ''}", file=sys.stderr, flush=True)
-
     def _send(self, messages: list[Out]) -> None:
-        self._say_proof()
         for kind, payload in messages:
             if kind == "bms" and self._dsx is not None:
                 self._say_dsx(self._dsx, payload)
@@ -179,10 +180,6 @@ class GatewayService:
         wire = lease.decode_bms_lease(payload).sp
         for topic, value in writer.lease(wire, self.core.now_s, self._timestamp_ms()):
             self.client.publish(topic, value, 5)
-        if writer.faults != self._misdescribed:
-            self._misdescribed = dict(writer.faults)
-            for name, fault in list(writer.faults.items())[:FAULTS_SAID]:
-                print(f"event bus: {name}: {fault}: nothing is written", file=sys.stderr, flush=True)
 
     def _timestamp_ms(self) -> int:
         """The wall clock, or that of a simulated plant."""

@@ -64,6 +64,8 @@ class ViewMaker:
         gauges["coolctl_broker_connected_ratio"] = float(client.ready)
         if client.expires_s:
             gauges["coolctl_broker_certificate_expiry_timestamp_seconds"] = client.expires_s
+        if daemon.certificate_ends_s:
+            gauges["coolctl_client_certificate_expiry_timestamp_seconds"] = daemon.certificate_ends_s
         gauges["coolctl_config_last_reload_successful_ratio"] = float(daemon.reload_ok)
         if daemon.recorder is not None:
             gauges["coolctl_recorder_ok_ratio"] = float(not daemon.recorder.failed)

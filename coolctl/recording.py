@@ -94,15 +94,28 @@ class Recording:
         self.segments = _segments(path)
         self.header = _read_header(self.segments[0])
         self.columns: list[str] = self.header["columns"]
+        self._stored = self.columns
+        self._place: NDArray[np.int64] | None = None
+        self._fill = np.empty(0)
         self.damage: list[str] = []
         self.events: list[Event] = []
+
+    def widen(self, columns: list[str], added: dict[str, float]) -> None:
+        """Give the rows of an older version as today's: in the order of `columns`, with `added` for those that it has not."""
+        at = {name: k for k, name in enumerate(self._stored)}
+        self._place = np.array([at.get(name, -1) for name in columns], dtype=np.int64)
+        self._fill = np.array([np.nan if name in at else added[name] for name in columns])
+        self.columns = columns
+
+    def _widened(self, rows: F64) -> F64:
+        return rows if self._place is None else np.where(self._place >= 0, rows[:, self._place], self._fill)
 
     def rows(self) -> Iterator[F64]:
         """Blocks [rows × columns] in order, the write-ahead tail last; each row once."""
         next_index = 0
         for segment in self.segments:
             header = _read_header(segment)
-            if header["columns"] != self.columns:
+            if header["columns"] != self._stored:
                 self.damage.append(f"{segment}: has other columns; left out")
                 continue
             for index, rows in self._blocks(segment):
@@ -111,15 +124,30 @@ class Recording:
                 fresh = rows[max(next_index - index, 0) :]
                 next_index = max(next_index, index + len(rows))
                 if len(fresh):
-                    yield fresh
+                    yield self._widened(fresh)
         tail = self._wal_rows(next_index)
         if len(tail):
-            yield tail
+            yield self._widened(tail)
 
     def read(self) -> F64:
         """All rows at once."""
         blocks = list(self.rows())
         return np.concatenate(blocks) if blocks else np.empty((0, len(self.columns)))
+
+    def count_rows(self) -> int:
+        """About how many rows there are, from the blocks' heads alone; for a progress bar."""
+        count = 0
+        for segment in self.segments:
+            size = segment.stat().st_size
+            with segment.open("rb") as stream:
+                stream.seek(_header_size(stream))
+                while len(head := stream.read(_FRAME.size)) == _FRAME.size:
+                    problem, frame = self._frame(head, size - stream.tell() + _FRAME.size)
+                    if problem or frame is None:
+                        break
+                    count += frame[2] if frame[0] == ROWS else 0
+                    stream.seek(frame[1], 1)
+        return count
 
     def _blocks(self, segment: Path) -> Iterator[tuple[int, F64]]:
         size = segment.stat().st_size
@@ -143,7 +171,7 @@ class Recording:
                     self._take_events(payload, index)
                     continue
                 try:
-                    yield index, decode_rows(payload, rows, len(self.columns))
+                    yield index, decode_rows(payload, rows, len(self._stored))
                 except ValueError as error:
                     self.damage.append(f"{segment} at byte {offset}: block cannot be decoded ({error})")
 
@@ -179,11 +207,11 @@ class Recording:
         while next_index in found:
             rows.append(found[next_index])
             next_index += 1
-        return np.array(rows).reshape(len(rows), len(self.columns))
+        return np.array(rows).reshape(len(rows), len(self._stored))
 
     def _read_wal(self, path: Path) -> dict[int, F64]:
         raw = path.read_bytes()[: BLOCK_MAX * 2]
-        width = 8 * len(self.columns)
+        width = 8 * len(self._stored)
         found: dict[int, F64] = {}
         offset = 0
         while offset + _WAL.size <= len(raw):

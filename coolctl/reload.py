@@ -39,6 +39,11 @@ class Reloader:
         self._asked = True
 
     @property
+    def reading(self) -> bool:
+        """Whether a reading has begun whose answer was not fetched."""
+        return self._thread is not None
+
+    @property
     def busy(self) -> bool:
         """Whether an answer is still to come."""
         return self._asked or self._thread is not None

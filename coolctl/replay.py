@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from coolctl import replay_whatif
 from coolctl.cli_args import emit_json, output
 from coolctl.control.decision import TERMS, Decision, row_columns
 from coolctl.control.policy import Policy
@@ -35,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from", dest="from_s", type=float, default=-math.inf, metavar="T", help="show from here [s of the run]")
     parser.add_argument("--to", dest="to_s", type=float, default=math.inf, metavar="T", help="stop here [s of the run]")
     parser.add_argument("--json", type=output, metavar="FILE|-")
+    replay_whatif.add_arguments(parser)
 
 
 class Difference(NamedTuple):
@@ -60,10 +62,19 @@ class Result(NamedTuple):
 
 def main(args: argparse.Namespace) -> int:
     what_if = bool(args.model or args.site)
-    if args.verify and what_if:
-        print("--verify compares with the recording itself: not together with --model or --site", file=sys.stderr)
+    if args.verify and (what_if or args.what_if):
+        print("--verify compares with the recording itself: not together with --model, --site or --what-if", file=sys.stderr)
+        return EXIT_USAGE
+    if not args.what_if and (args.controller or args.limit or args.plot):
+        print("--controller, --limit and --plot go with --what-if", file=sys.stderr)
         return EXIT_USAGE
     recording, original, site = open_recording(args.recording, args.site)
+    if args.what_if:
+        terms = _TermsFile(args.terms) if args.terms else None
+        code = replay_whatif.what_if(recording, original, site, lambda: _other_policy(recording, site, args), args, terms)
+        if terms:
+            terms.close()
+        return code
     if imported(recording):
         if args.verify:
             print(f"{recording.segments[0]}: imported from trend logs, so it holds no decisions to verify; without --verify "
@@ -89,6 +100,12 @@ def _policy(recording: Recording, args: argparse.Namespace) -> Policy | None:
             f"the recording was made with policy {wanted[:12]}…, here is {policy.model_hash[:12]}…; name it with --model"
         )
     return policy
+
+
+def _other_policy(recording: Recording, site: Site, args: argparse.Namespace) -> Policy:
+    """The policy asked for, else the recorded one where it is at hand, else the site's. Raises `ModelError`."""
+    recorded = recording.header.get("policy_name") if recording.header.get("model_hash") else ""
+    return load_policy(args.model or recorded or site.file.control.policy or "default")
 
 
 def _replay(

@@ -181,6 +181,8 @@ class ControlTable(Table):
     """Seconds of undisturbed evidence before the policy is in charge."""
     refine_period_s: Annotated[float, Field(ge=10, le=900)] = 60.0
     """How often setpoints are optimised anew."""
+    plausible_plants: Annotated[int, Field(ge=0, le=64, multiple_of=2)] = 0
+    """How many plants, drawn from what calibration cannot know, a plan is weighed on; 0 = the fitted model alone."""
     authority_k: Positive = 3.0
     """In `bounded` mode: how far temperatures may leave the rule baseline."""
     authority_ratio: Positive = 0.15

@@ -21,6 +21,8 @@ from coolctl.site import Site, load_site, parse_site
 F64 = NDArray[np.float64]
 GATEWAY_COLUMNS = ("gateway:age_s", "gateway:confirmed", "gateway:hand", "gateway:overrun", "grant", "gateway:held")
 NO_GRANT = -1.0
+# Inputs that older versions did not have yet, and what stood for them then: nobody else held a gateway, nobody could override.
+HELD_BEFORE, OVERRIDE_BEFORE = 1.0, math.nan
 # Neither input nor decision: behind both, so that recordings without them replay as before.
 TEST_COLUMNS = ("clock_s", "switchback:block", "switchback:arm")
 
@@ -102,6 +104,11 @@ def site_of(head: dict[str, Any], where: str) -> Site:
     return parse_site(head["site_text"], where, lambda file, path, lines: (texts, []))
 
 
+def added_since(site: Site) -> dict[str, float]:
+    """Inputs that are newer than the first recordings, with the values that a recording without them stands for."""
+    return {"gateway:held": HELD_BEFORE, **{f"override:{name}": OVERRIDE_BEFORE for name in site.u_names}}
+
+
 def open_recording(path: str, site_path: str = "") -> tuple[Recording, Site, Site]:
     """A recording, the site that it was made with, and the site to work with: that one, or the one at `site_path`.
 
@@ -111,6 +118,11 @@ def open_recording(path: str, site_path: str = "") -> tuple[Recording, Site, Sit
     where = str(recording.segments[0])
     original = site_of(recording.header, where)
     inputs = columns(original)[: Unpacker(original).decision_at]
+    added = added_since(original)
+    lacking = [name for name in inputs if name not in recording.columns]
+    if lacking and all(name in added for name in lacking):
+        rest = [name for name in recording.columns if name not in inputs]
+        recording.widen([*inputs, *rest], {name: added[name] for name in lacking})
     if recording.columns[: len(inputs)] != inputs:
         version = recording.header.get("coolctl_version")
         raise ForeignRecording(f"{where}: recorded by another version ({version}); a tick's inputs are not those of this one")

@@ -8,6 +8,7 @@ first, and never drops a running machine at the moment of take-over.
 
 from __future__ import annotations
 
+import copy
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -80,6 +81,12 @@ class Bms:
         self._up_s = self._down_s = self._econ_on_s = self._econ_off_s = self._failsafe_s = self._holding_s = 0.0
         self._changeover_s = self._retry_s = 0.0
         self.failsafe_extra = 0
+
+    def copy(self) -> Bms:
+        """Another of the same plant in the same state."""
+        twin = copy.copy(self)
+        twin.u, twin.own = self.u.copy(), self.own.copy()
+        return twin
 
     def step(self, leased: F64 | None, view: PlantView, dt_s: float) -> F64:
         """Effective setpoints for the next step. `leased` has NaN where a setpoint stays with the BMS."""

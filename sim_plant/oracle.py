@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from coolctl.points import U_CELLS, U_CHILLERS, U_CHW_DP, U_CHWST, U_CW_FLOW, U_CWST, U_ECONOMIZER, U_HALL, u_size
 from sim_plant import params, physics, room
 from sim_plant.equipment import chiller as ch
-from sim_plant.plant import SimPlant
+from sim_plant.plant import STATES, SimPlant
 
 F64 = NDArray[np.float64]
 
@@ -31,7 +31,6 @@ SWEEPS_OTHERS, SWEEPS_BEST, FINEST_RATIO = 1, 4, 0.15
 V_CHWST, V_CWST, V_CW_FLOW, V_DP, V_SAT, V_AIRFLOW, V_CELLS = range(7)
 STEPS = np.array([1.0, 1.5, 0.1, 15e3, 0.5, 0.04, 1.0])
 JOINT = ((V_CHWST, V_CWST), (V_CHWST, V_SAT), (V_CHWST, V_CWST, V_SAT), (V_CHWST, V_DP), (V_CWST, V_CW_FLOW), (V_SAT, V_AIRFLOW))
-STATES = ("_x", "_s", "_machines", "_inlet", "_health", "_chillers_ok", "_plant_ok", "_y", "_out", "_weather_now")
 
 
 class Choice(NamedTuple):
@@ -169,6 +168,5 @@ def _fork(plant: SimPlant) -> SimPlant:
     twin = copy.copy(plant)
     for name in STATES:
         setattr(twin, name, getattr(plant, name).copy())
-    twin.bms = copy.copy(plant.bms)
-    twin.bms.u, twin.bms.own = plant.bms.u.copy(), plant.bms.own.copy()
+    twin.bms = plant.bms.copy()
     return twin

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +55,14 @@ class Sensors:
         self.inlet_c: F64 | None = None
         self.water_c: F64 | None = None
         self.sat_c: F64 | None = None
+
+    def copy(self) -> Sensors:
+        """Another of the same plant in the same state."""
+        twin = copy.copy(self)
+        for name in ("inlet_c", "water_c", "sat_c"):
+            lagged = getattr(self, name)
+            setattr(twin, name, None if lagged is None else lagged.copy())
+        return twin
 
     def follow(self, inlet_c: F64, x: F64, s: F64, dt_s: float) -> None:
         """Let the temperature sensors follow for `dt_s`."""

@@ -170,4 +170,10 @@ STORIES = (
         {'coolctl_broker_certificate_expiry_timestamp_seconds{site="s"}': "86400x400"},
         {'coolctl_broker_certificate_expiry_timestamp_seconds{site="s"}': "9999999x400"},
     ),
+    Story(
+        "CoolctlClientCertificateExpires",
+        "1h",
+        {'coolctl_client_certificate_expiry_timestamp_seconds{site="s"}': "86400x400"},
+        {'coolctl_client_certificate_expiry_timestamp_seconds{site="s"}': "9999999x400"},
+    ),
 )

@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import importlib
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from doc_blocks import all_blocks, blocks, unfenced
 
 from coolctl import cli
 
@@ -51,3 +54,51 @@ def test_make_targets_exist(page: Path) -> None:
 def test_readme_shows_the_page_and_the_commands_a_newcomer_types() -> None:
     text = (ROOT / "README.md").read_text()
     assert "docs/page.png" in text and "make demo" in text and "make test" in text
+
+
+# Hours of computing each, written down so that the figures can be made again; their options are checked above.
+FIGURES = {"SAVINGS.md", "MEASUREMENT.md", "PERFORMANCE.md", "SAFETY.md"}
+HELD_BY = re.compile(r"tests/[\w/]+\.py")
+
+
+def test_every_command_is_run_or_says_why_not() -> None:
+    """tests/hil/test_doc_commands.py runs what has no reason; a reason names the test that holds the commands instead."""
+    found = all_blocks()
+    assert len([b for b in found if not b.why_not]) >= 8, "the search itself finds them"
+    for block in found:
+        if block.why_not:
+            assert len(block.why_not) > 20, f"{block.id}: say why"
+            assert all((ROOT / name).is_file() for name in HELD_BY.findall(block.why_not)), block.id
+    loose = {page.name: unfenced(page.read_text()) for page in PAGES if page.name not in FIGURES}
+    assert not {name: lines for name, lines in loose.items() if lines}, "commands stand in ```sh blocks"
+
+
+def test_the_search_for_commands_sees_a_block_without_its_reason() -> None:
+    text = "a\n\n<!-- not run: needs a real plant, and root -->\n```sh\nx\n```\n\n```sh\ny  # z\n```\n```toml\nn = 1\n```\n"
+    first, second = blocks("page", text)
+    assert (first.text, first.why_not, first.line) == ("x\n", "needs a real plant, and root", 5)
+    assert (second.text, second.why_not) == ("y  # z\n", "")
+    assert unfenced("    make x\n") and unfenced("    sudo ls\n") and not unfenced("```sh\n    make x\n```\n    n = 1\n")
+
+
+def test_site_builds_with_every_link_checked_and_fetches_nothing(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "mkdocs", "build", "-f", str(ROOT / "mkdocs.yml"), "-d", str(tmp_path / "site")]
+    built = subprocess.run(words, capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr[-2000:]
+    pages = list((tmp_path / "site").rglob("*.html"))
+    assert {p.stem for p in PAGES if p.parent.name == "docs"} <= {p.stem for p in pages}
+    for page in pages:
+        foreign = re.findall(r"""<(?:script|img|link|iframe)[^>]*(?:src|href)=["']?(?:https?:)?//[^"'> ]+""", page.read_text())
+        assert not foreign, "a page fetches nothing from elsewhere"
+    for style in (tmp_path / "site").rglob("*.css"):
+        assert not re.search(r"(?:@import|url\()\s*[\"']?(?:https?:)?//", style.read_text())
+
+
+def test_site_with_a_link_that_leads_nowhere_is_not_built(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs/index.md").write_text("# x\n\n[y](NOT_THERE.md)\n")
+    settings = re.sub(r"^nav:.*", "", (ROOT / "mkdocs.yml").read_text(), flags=re.MULTILINE | re.DOTALL)
+    (tmp_path / "mkdocs.yml").write_text(settings)
+    words = [sys.executable, "-m", "mkdocs", "build", "-f", str(tmp_path / "mkdocs.yml"), "-d", str(tmp_path / "site")]
+    built = subprocess.run(words, capture_output=True, text=True)
+    assert built.returncode != 0 and "NOT_THERE.md" in built.stdout + built.stderr

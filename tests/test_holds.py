@@ -9,7 +9,8 @@ import pytest
 from virtual import VirtualStack
 
 from coolctl.cli import main
-from coolctl.daemon_state import Holds, decode_command
+from coolctl.control.mode import MODES, PUBLISHING
+from coolctl.daemon_state import Command, GrantFile, Holds, decode_command
 from coolctl.site import Site
 from coolctl.strict_json import Rejected
 
@@ -106,3 +107,14 @@ def test_command_that_cannot_be_meant_is_refused(raw: bytes, reason: str) -> Non
 )  # fmt: skip
 def test_command_line_that_cannot_be_meant_is_refused(words: list[str], site: Site) -> None:
     assert main(["mode", "--site", site.path, *words]) == 2
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_grant_that_runs_out_leaves_less_authority_never_more(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / "grant.json"
+    grants = GrantFile(path, "monitor")
+    assert grants.take(Command(mode, "a trial", 60.0), 1000.0) == mode
+    assert grants.take(None, 1059.0) == "" and grants.mode == mode
+    after = "fallback" if mode in PUBLISHING else "monitor"
+    assert grants.take(None, 1060.0) == after == GrantFile(path, "auto").mode, "and so it is found after a restart"
+    assert grants.reason == f"{mode} has expired" and grants.take(None, 9e9) == ""

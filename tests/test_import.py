@@ -594,6 +594,18 @@ def test_probe_prints_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "comma between cells" in out and "[[points]]" in out and "energy_balance" in out
 
 
+def test_probe_writes_the_map_that_the_import_takes_and_never_over_another(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, rules = write(tmp_path / "log.csv", plant(60)), tmp_path / "map.toml"
+    words = ["import", str(path), "--site", str(SITE), "--map", str(rules)]
+    assert cli.main([*words, "--probe"]) == OK and f"the map: {rules}" in capsys.readouterr().out
+    assert cli.main([*words, "--out", str(tmp_path / "out")]) == OK
+    rules.write_text("# edited by hand\n")
+    assert cli.main([*words, "--probe"]) == USAGE and "somebody's work" in capsys.readouterr().err
+    assert rules.read_text() == "# edited by hand\n"
+
+
 @pytest.mark.parametrize(
     ("name", "role"),
     [("CHWST", "chwst"), ("AHU-Plant_CHW_Return_Temp", "chwrt"), ("CH-1 kW", "chiller_power"), ("CT1 Fan Speed", "tower_speed"), ("OAT", "oadb"),

@@ -13,6 +13,7 @@ pytest.importorskip("scipy")
 from coolctl.savings.measurement.normalise import Fit, expected_kwh, fit_statistics, savings_uncertainty_ratio
 from coolctl.savings.measurement.paired import match, paired_saving, ratio_interval
 from coolctl.savings.measurement.series import Series
+from tools import coverage_of_plants as plants
 from tools import coverage_of_savings as study
 from tools.coverage_of_savings import BLOCK_H, WASHOUT_H, Case, Surrogate, play, summary, switchback
 
@@ -129,3 +130,27 @@ def test_study_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert {line["seed"] for line in lines} == {0, 1, 2} and len(list(study.table(again, [case]))) == 3
     path.write_text(path.read_text().replace(study.source_hash(), "another"))
     assert not study.known(path, study.source_hash())
+
+
+@pytest.mark.nightly
+def test_whole_plants_are_played_resumed_and_judged(tmp_path: Path) -> None:
+    """Twelve hours of one seed: four runs, their recordings read by the report, the truth from the twins."""
+    row = plants.play(3, tmp_path, 12.0)
+    assert row["auto_kwh"] < row["fallback_kwh"] and row["auto_kwh"] < row["shadow_kwh"]
+    found = plants.estimates(row, tmp_path)
+    assert found["fallback"]["truth"] == 0.0 and found["shadow"]["truth"] == 1.0 - row["auto_kwh"] / row["shadow_kwh"]
+    assert found["shadow"]["low"] < found["shadow"]["saving"] < found["shadow"]["high"]
+    assert np.isnan(found["switchback"]["low"]), "twelve hours are no pairs"
+
+
+def test_study_of_plants_counts_what_is_covered_and_leaves_other_codes_seeds_out(tmp_path: Path) -> None:
+    path = tmp_path / "plants.jsonl"
+    rows = [
+        {"seed": k, "source": "a" if k else "b", "shadow": {"truth": 0.3, "low": 0.09 * k, "saving": 0.25, "high": 0.5}}
+        for k in range(5)
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)) + '\n{"torn')
+    have = plants.known(path, "a")
+    assert sorted(have) == [1, 2, 3, 4] and sorted(plants.known(path, "")) == [0, 1, 2, 3, 4]
+    line = list(plants.table(list(have.values())))[-1]
+    assert line.startswith("| forecast from shadow | 4 | 3 | 4 | 30.0 to 30.0 |") and line.endswith("| -5.00 |")

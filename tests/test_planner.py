@@ -1,12 +1,15 @@
-"""When the planner changes machines: for a lasting gain, and at once where the present ones cannot keep the limits."""
+"""When the planner changes machines: for a lasting gain, and at once where the present ones cannot keep the limits; and by
+which cost."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
+from coolctl.control.objective import planning_limits
 from coolctl.control.planner import SWITCH_CONFIRMATIONS, Found, Planner, Proposal
 from coolctl.control.plant_rules import PlantRules
+from coolctl.control.plausible import Plausible
 from coolctl.site import Site
 from coolctl.thermal.params import hall_array, plant_params
 
@@ -54,3 +57,21 @@ def test_limits_that_cannot_be_kept_do_not_wait(planner: Planner) -> None:
     assert not planner._confirmed(found(2.0, NOW_W, feasible=False), found(3.0, 1.1 * NOW_W)), "unless the other is worse still"
     # A saving of some hundred watts alone is no reason to hurry.
     assert not planner._confirmed(found(2.0, NOW_W), found(3.0, NOW_W - 2e3))
+
+
+@pytest.mark.parametrize("plants", [0, 16])
+def test_where_a_search_ended_is_judged_on_the_plausible_plants(site: Site, plants: int) -> None:
+    p, f, halls = plant_params(site), site.file, hall_array(site)
+    planner = Planner(halls, p, f.limits, PlantRules(site, p), 60.0, 480.0, plausible_plants=plants)
+    w, lim = np.array([30.0, 24.0, site.pressure_pa, 0.6e6]), planning_limits(f.limits, 25.0, 0.0, 12.0)
+    planner._now_u[:] = np.nan
+    for chillers in (2.0, 0.0):  # plates alone cannot carry a summer's day
+        candidate = Proposal(np.array([14.0, 27.0, 0.9, 22.0, 1.06]), chillers, 1.0 - np.sign(chillers))
+        while not planner._search(candidate, w, lim):
+            pass
+    able, unable = planner._found
+    assert able.feasible and not unable.feasible
+    costs = [planner._cost(f.proposal, w, lim) for f in (unable, able)]
+    assert unable.cost_w == costs[0], "what the model says cannot be is not weighed"
+    many = Plausible(16, halls).weigh(planner._u, w, halls, p, lim)
+    assert able.cost_w == (many if plants else costs[1]) and many != costs[1]

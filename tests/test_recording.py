@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gzip
 import os
 import random
 import resource
@@ -14,15 +15,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import SITE
 
 from coolctl import replay
+from coolctl.cli import main
 from coolctl.control.tick import IN_PROCESS
 from coolctl.controller import Controller
 from coolctl.edge.recorder import Recorder
 from coolctl.errors import CoolctlError, RecordingError
 from coolctl.recording import Recording
 from coolctl.site import Site
-from coolctl.trace import columns, header, pack
+from coolctl.trace import Unpacker, columns, header, open_recording, pack
 from sim_plant.load import synthetic
 from sim_plant.plant import SimPlant
 from sim_plant.weather import from_statistics
@@ -265,3 +268,56 @@ def test_replay_what_if_and_terms(recorded: Path, tmp_path: Path, capsys: pytest
 def test_replay_of_nothing_is_an_error_with_a_name(tmp_path: Path) -> None:
     with pytest.raises(CoolctlError, match="no recording"):
         replay.main(arguments(str(tmp_path), "--verify"))
+
+
+# -- recordings of older versions
+
+OLDEST = (
+    Path(__file__).parent / "data" / "hall1mw-20261125T110141-1-0000.cool.gz"
+)  # forty ticks by the first version that made any
+
+
+@pytest.fixture
+def oldest(tmp_path: Path) -> Path:
+    path = tmp_path / "old" / OLDEST.stem
+    path.parent.mkdir()
+    path.write_bytes(gzip.decompress(OLDEST.read_bytes()))
+    return path
+
+
+def test_recording_of_the_oldest_version_is_read_and_replayed(
+    oldest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored = Recording(oldest)
+    assert stored.header["format_version"] == 1 and "gateway:held" not in stored.columns
+    rows = stored.read()
+    assert rows.shape == (40, len(stored.columns)) and not stored.damage
+    recording, site, _site = open_recording(str(oldest))
+    unpack, first = Unpacker(site), next(recording.rows())[0]
+    snap, gateway, grant = unpack.inputs(first)
+    assert gateway.held and not grant and np.isnan(unpack.overrides(first)).all()
+    at = stored.columns.index("value:chwst")
+    assert snap.value[site.table.index["chwst"]] == rows[0, at]
+    assert first[recording.columns.index("term:hottest_c")] == rows[0, stored.columns.index("term:hottest_c")]
+    terms = tmp_path / "terms.csv"
+    assert replay.main(arguments(str(oldest), "--site", str(SITE), "--terms", str(terms))) == 0
+    assert capsys.readouterr().out.startswith("40 ticks") and len(terms.read_text().splitlines()) == 41
+
+
+@pytest.mark.parametrize("verb", [("calibrate",), ("export", "--format", "csv", "--out", "-")], ids=lambda v: v[0])
+def test_recording_of_the_oldest_version_serves_the_other_verbs(
+    oldest: Path, verb: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([verb[0], str(oldest), *verb[1:]]) == 0
+    assert len(capsys.readouterr().out.splitlines()) > 10
+
+
+def test_recording_with_inputs_that_nobody_knows_is_refused(oldest: Path, tmp_path: Path) -> None:
+    source = Recording(oldest)
+    head = {k: v for k, v in source.header.items() if k not in ("columns", "format_version")}
+    names = ["gateway:other" if n == "gateway:confirmed" else n for n in source.columns]
+    foreign = Recorder(tmp_path, "run", names, head)
+    foreign.append(source.read()[0])
+    foreign.close()
+    with pytest.raises(CoolctlError, match="another version"):
+        open_recording(str(tmp_path))

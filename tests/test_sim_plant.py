@@ -13,6 +13,7 @@ from coolctl.errors import ConfigError
 from coolctl.points import U_CHILLERS, U_CHWST
 from coolctl.site import Site
 from sim_plant import faults
+from sim_plant import plant as plant_module
 from sim_plant.bms import Bms, LeaseReceiver, PlantView
 from sim_plant.equipment import tower
 from sim_plant.load import constant, load_load, synthetic
@@ -312,3 +313,23 @@ def test_bms_gives_back_the_machine_that_it_added(site: Site) -> None:
     cold = view._replace(chwst_c=12.2)
     counts = [bms.step(leased, cold._replace(t_s=1000.0 + k), 1.0)[U_CHILLERS] for k in range(1000)]
     assert counts[800] == 2.0 and counts[-1] == 1.0
+
+
+def test_plant_that_has_settled_before_starts_where_a_fresh_one_would(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = []
+    for _ in range(2):
+        monkeypatch.setattr(plant_module, "_settled", {})
+        plant = SimPlant(site, mismatch=0.15, mismatch_seed=3)  # settles here
+        for _ in range(2):  # and not here: what a run did to its state is not seen by the next
+            runs.append([plant.reset(5), *(plant.step(None, 1.0) for _ in range(30))])
+    assert len(plant_module._settled) == 1
+    assert runs[0] == runs[1] == runs[2] == runs[3]
+
+
+def test_plant_that_starts_sick_is_settled_sick_and_only_then(site: Site) -> None:
+    plant = SimPlant(site)
+    well = plant.reset(1)
+    fault = plant.faults.add(faults.Fault("slow", "tower", start_s=-7200.0, value=0.2))
+    assert plant.reset(1)["cwst"] > well["cwst"] + 1.0
+    plant.faults.items.remove(fault)
+    assert plant.reset(1) == well

@@ -5,12 +5,15 @@ from __future__ import annotations
 import shutil
 import socket
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from virtual import VirtualStack
 
-from coolctl.edge.sdnotify import notify
+from coolctl.edge.sdnotify import notify, reloading
+from coolctl.site import Site
 
 SERVICES = sorted((ROOT / "systemd").glob("*.service"))
 needs_analyze = pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed")
@@ -61,3 +64,26 @@ def test_notify_speaks_to_the_socket_that_systemd_names(abstract: bool, tmp_path
         assert notify("READY=1", "STATUS=x")
         assert listener.recv(100) == b"READY=1\nSTATUS=x"
     assert not notify("WATCHDOG=1"), "a listener that has gone is no reason to fail"
+
+
+def test_a_reload_tells_systemd_when_it_began_and_when_it_is_over(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The order that Type=notify-reload waits for, the time on the clock that it compares with; good and bad file alike."""
+    stack = VirtualStack(monkeypatch, site, tmp_path / "v")
+    text = stack.site_path.read_text()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listener.settimeout(5.0)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "s"))
+        for content, answer in ((text, "was read anew"), ("nonsense = 1", "the old one stays")):
+            stack.site_path.write_text(content)
+            asked_us = time.monotonic_ns() // 1000
+            stack.one.reload()
+            began = dict(line.split("=", 1) for line in listener.recv(4096).decode().splitlines())
+            assert began.keys() == {"RELOADING", "MONOTONIC_USEC"} and began["RELOADING"] == "1"
+            assert asked_us <= int(began["MONOTONIC_USEC"]) <= time.monotonic_ns() // 1000
+            over = listener.recv(4096).decode()
+            assert over.startswith("READY=1\nSTATUS=") and answer in over
+    monkeypatch.delenv("NOTIFY_SOCKET")
+    assert not reloading()

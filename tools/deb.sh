@@ -2,6 +2,7 @@
 # Builds build/coolctl_VERSION_ARCH.deb: a virtual environment with everything of it under /opt/coolctl, units, manual page,
 # completion and a site to try. Debian's own numba and paho are too old and it has no ONNX Runtime, so they are inside.
 # Usage: tools/deb.sh [PYTHON], the system's Python by default: the package depends on that very minor version.
+# LOCK=FILE: install what an earlier build's lock names, and nothing else; without it a lock is made now and lies in the package.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${1:-/usr/bin/python3}
@@ -20,8 +21,16 @@ echo "== environment in /opt/coolctl"
 "$python" -m venv "$root/opt/coolctl"
 # The sources as committed or changed here, without what else lies about; a wheel, so that nothing points back.
 .venv/bin/pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir build/deb/wheel .
-"$root/opt/coolctl/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt build/deb/wheel/*.whl
-"$root/opt/coolctl/bin/python" -m pip uninstall --quiet --yes pip setuptools 2>/dev/null || true
+inside="$root/opt/coolctl/bin/python"
+lock=build/deb/requirements.lock
+if [ -n "${LOCK:-}" ]; then cp "$LOCK" "$lock"; else .venv/bin/python -m tools.lock --python "$inside" --out "$lock"; fi
+# -I: what lies on this shell's PYTHONPATH is not in the package, whatever pip would take for installed.
+install=("$inside" -I -m pip install --quiet --disable-pip-version-check --no-compile --no-deps)
+"${install[@]}" --only-binary :all: --require-hashes --requirement "$lock"
+"${install[@]}" --no-index build/deb/wheel/*.whl
+"$inside" -I -m pip --disable-pip-version-check check
+test -x "$root/opt/coolctl/bin/coolctl"
+"$inside" -I -m pip uninstall --quiet --yes pip setuptools 2>/dev/null || true
 # Programs and paths name where they were made; they will lie in /opt/coolctl.
 here=$(realpath "$root/opt/coolctl")
 grep -rlI --null "$here" "$root/opt/coolctl/bin" "$root/opt/coolctl/pyvenv.cfg" | xargs -0 -r sed -i "s|$here|/opt/coolctl|g"
@@ -36,7 +45,8 @@ ln -s /opt/coolctl/share/coolctl "$root/usr/share/coolctl"
 .venv/bin/python -m tools.manual --out build/deb/manual
 gzip -9n < build/deb/manual/coolctl.1 > "$root/usr/share/man/man1/coolctl.1.gz"
 cp build/deb/manual/coolctl.bash "$root/usr/share/bash-completion/completions/coolctl"
-cp README.md LICENSE CHANGELOG.md "$root/usr/share/doc/coolctl/"
+cp README.md LICENSE CHANGELOG.md "$lock" "$root/usr/share/doc/coolctl/"
+.venv/bin/python -m tools.sbom --python "$inside" --lock "$lock" --out "$root/usr/share/doc/coolctl/coolctl.cdx.json"
 # A site to try; kept as changed over upgrades, like everything in /etc.
 cp config/sites/hall1mw.toml "$root/etc/coolctl/simulated.toml"
 

@@ -1,4 +1,4 @@
-"""Writes the reference pages under docs/ that follow from the code: `make docs`. With --check it only compares."""
+"""Writes the reference pages that follow from the code, and the live page's own runbooks: `make docs`. --check only compares."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import types
 import typing
 from pathlib import Path
 
+import markdown
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -16,8 +17,10 @@ from coolctl.invariants import CHECKS, NOT_PER_TICK
 from coolctl.points import ROLES
 from coolctl.site_schema import RULE_ALIASES, SiteFile
 from coolctl.units import UNITS
+from tools import metrics_page
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
+ROOT = Path(__file__).resolve().parent.parent
+DOCS, LIVE = ROOT / "docs", ROOT / "coolctl" / "edge" / "page"
 WRITTEN = "<!-- Written by `make docs` from the code; change it there. -->\n"
 INTRODUCTION = """One TOML file describes a plant; `coolctl check-config` reports every fault in it at once. Units stand at
 the end of each name: `_c` °C, `_k` kelvin, `_w` watt, `_pa` pascal, `_kgs` kg/s, `_ratio` 0 … 1, `_s` seconds."""
@@ -143,17 +146,47 @@ def invariants() -> str:
     return "\n".join(lines + [f"| {i} | {where} |" for i, where in NOT_PER_TICK.items()]) + "\n"
 
 
-PAGES = {"CONFIG.md": config, "INVARIANTS.md": invariants}
+def metrics() -> str:
+    """The page of metrics, recording rules and alerts."""
+    return metrics_page.page(WRITTEN)
+
+
+def runbooks() -> str:
+    """docs/RUNBOOKS.md as the live page serves it, so that an alarm leads to its section where there is no other network."""
+    book = (ROOT / "docs" / "RUNBOOKS.md").read_text(encoding="utf-8")
+    # The table of contents gives each heading its anchor, as it is in the alerts' links.
+    text = markdown.markdown(book, extensions=["toc"])
+    return f"""<!doctype html>
+{WRITTEN.replace("the code", "docs/RUNBOOKS.md")}<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Runbooks – coolctl</title>
+<link rel="stylesheet" href="page.css">
+</head>
+<body class="book">
+<header><a href="./">← live page</a></header>
+<main>
+{text}
+</main>
+</body>
+</html>
+"""
+
+
+PAGES = {"CONFIG.md": config, "INVARIANTS.md": invariants, "METRICS.md": metrics}
+LIVE_PAGES = {"runbooks.html": runbooks}
 
 
 def main(arguments: list[str]) -> int:
     """Write, or with --check say which page is not what the code says."""
-    old = [n for n, page in PAGES.items() if not (DOCS / n).is_file() or (DOCS / n).read_text(encoding="utf-8") != page()]
+    pages = {DOCS / n: page for n, page in PAGES.items()} | {LIVE / n: page for n, page in LIVE_PAGES.items()}
+    old = [path for path, page in pages.items() if not path.is_file() or path.read_text(encoding="utf-8") != page()]
     if "--check" in arguments:
-        print(*(f"docs/{n} is not what the code says: make docs" for n in old), sep="\n", end="\n" if old else "")
+        print(*(f"{p.parent.name}/{p.name} is not what the code says: make docs" for p in old), sep="\n", end="\n" if old else "")
         return 1 if old else 0
-    for name in old:
-        (DOCS / name).write_text(PAGES[name](), encoding="utf-8")
+    for path in old:
+        path.write_text(pages[path](), encoding="utf-8")
     return 0
 
 

@@ -115,9 +115,13 @@ class Calibrator:
                 self.log[k] = log
                 self.variance[k] = min(variance + AGE_SD_PER_DAY**2 * max(age_s, 0.0) / 86400.0, PRIOR_SD**2)
 
+    def sd(self) -> F64:
+        """Doubt that is left in each of `GAINS`: standard deviations of their logarithms."""
+        return np.sqrt(self.variance)
+
     def gains(self) -> list[Gain]:
         """All gains, for people and metrics."""
-        sd = np.sqrt(self.variance)
+        sd = self.sd()
         frozen = self.refused >= REFUSED_IN_A_ROW
         return [Gain(n, math.exp(x), float(s), bool(f)) for n, x, s, f in zip(GAINS, self.log, sd, frozen, strict=True)]
 

@@ -7,12 +7,14 @@ true, and then it matters.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from coolctl.control.estimate import Estimate
+from coolctl.jit import kernel
 from coolctl.points import ROLES, PointTable, Snapshot
 
 F64 = NDArray[np.float64]
@@ -39,6 +41,55 @@ class Doubt(NamedTuple):
 
     i: int
     reason: str
+
+
+@kernel
+def find_frozen(value: F64, watched, before: F64, same_s: F64, longest_s: F64, moves: I64, doubt, dt_s: float) -> None:  # type: ignore[no-untyped-def]
+    """Doubt what has stood still to the last bit for much longer than it ever did while it moved."""
+    for i in range(value.shape[0]):
+        if not watched[i] or math.isnan(value[i]):
+            continue
+        if value[i] == before[i]:
+            same_s[i] += dt_s
+        else:
+            if not math.isnan(before[i]):
+                # A pause that was taken for frozen teaches nothing.
+                if not (same_s[i] > FROZEN_S and moves[i] >= MOVES_MIN):
+                    longest_s[i] = max(longest_s[i], same_s[i])
+                moves[i] += 1
+            same_s[i] = 0.0
+        before[i] = value[i]
+        if same_s[i] > FROZEN_S and moves[i] >= MOVES_MIN and same_s[i] > FROZEN_TIMES * longest_s[i]:
+            doubt[i] = FROZEN
+
+
+@kernel
+def find_jumps(
+    value: F64, temps, is_rack, believed: F64, believed_s: F64, heard_s: F64, candidate: F64, agreed: I64, doubt,  # type: ignore[no-untyped-def]
+    now_s: float,
+) -> None:  # fmt: skip
+    """Doubt temperatures that are further from what was last believed than they can have come."""
+    for i in range(value.shape[0]):
+        if now_s - heard_s[i] > FORGOTTEN_S:
+            believed[i] = math.nan
+        if not temps[i] or math.isnan(value[i]):
+            agreed[i], candidate[i] = 0, math.nan
+            continue
+        heard_s[i] = now_s
+        step_k = abs(value[i] - believed[i])
+        allowed_k = min(JUMP_K + JUMP_K_PER_S * max(now_s - believed_s[i], 0.0), STEP_MAX_K)
+        if step_k > allowed_k:  # nothing is believed yet: no jump
+            # A level that holds is a true step, if it is not too far: three samples that agree are believed.
+            agreed[i] = agreed[i] + 1 if abs(value[i] - candidate[i]) <= AGREE_K else 1
+            candidate[i] = value[i]
+            held = agreed[i] >= AGREEING
+            elsewhere = step_k > STEP_MAX_K and not (is_rack[i] and value[i] > believed[i])
+            if elsewhere or not held:
+                doubt[i] = ELSEWHERE if elsewhere and held else JUMPS
+                continue
+        else:
+            agreed[i], candidate[i] = 0, math.nan
+        believed[i], believed_s[i] = value[i], now_s
 
 
 class Health:
@@ -68,8 +119,11 @@ class Health:
         self._last_s = snap.now_s
         value = np.where(np.isfinite(snap.value), snap.value, np.nan)
         self.doubt[:] = NOT
-        self._frozen(value, dt_s)
-        self._jumps(value, snap.now_s)
+        find_frozen(value, self._watched, self._before, self._same_s, self._longest_s, self._moves, self.doubt, dt_s)
+        find_jumps(
+            value, self._temps, self._is_rack, self._believed, self._believed_s, self._heard_s, self._candidate,
+            self._agreed, self.doubt, snap.now_s,
+        )  # fmt: skip
         waited_s = snap.now_s - self._compared_s
         if not 0.0 <= waited_s < COMPARE_EVERY_S or self.doubt.any() or self._low:
             self._compared_s = snap.now_s
@@ -89,45 +143,6 @@ class Health:
     def doubts(self) -> list[Doubt]:
         """What is not believed now."""
         return [Doubt(int(i), REASONS[self.doubt[i]]) for i in np.flatnonzero(self.doubt)]
-
-    # Whole arrays and masks, not positions: a site has thousands of points, nearly all of them temperatures.
-
-    def _frozen(self, value: F64, dt_s: float) -> None:
-        same = value == self._before
-        known = (value == value) & self._watched
-        moved = known & ~same & (self._before == self._before)
-        over = (self._same_s > FROZEN_S) & (self._moves >= MOVES_MIN)
-        # A pause that was taken for frozen teaches nothing.
-        np.maximum(self._longest_s, self._same_s, out=self._longest_s, where=moved & ~over)
-        self._moves += moved
-        self._same_s[same] += dt_s
-        self._same_s[known & ~same] = 0.0
-        self._before = np.where(known, value, self._before)
-        long = self._same_s > FROZEN_S
-        if long.any():
-            frozen = long & known & (self._moves >= MOVES_MIN) & (self._same_s > FROZEN_TIMES * self._longest_s)
-            self.doubt[frozen] = FROZEN
-
-    def _jumps(self, value: F64, now_s: float) -> None:
-        known = (value == value) & self._temps
-        self._believed[now_s - self._heard_s > FORGOTTEN_S] = np.nan
-        self._heard_s[known] = now_s
-        step_k = np.abs(value - self._believed)
-        allowed_k = np.minimum(JUMP_K + JUMP_K_PER_S * np.maximum(now_s - self._believed_s, 0.0), STEP_MAX_K)
-        jumps = known & (step_k > allowed_k)  # nothing is believed yet: no jump
-        if jumps.any() or self._agreed.any():
-            # A level that holds is a true step, if it is not too far: three samples that agree are believed.
-            agrees = jumps & (np.abs(value - self._candidate) <= AGREE_K)
-            self._agreed = np.where(jumps, np.where(agrees, self._agreed + 1, 1), 0)
-            self._candidate = np.where(jumps, value, np.nan)
-            elsewhere = jumps & (step_k > STEP_MAX_K) & ~(self._is_rack & (value > self._believed))
-            held = self._agreed >= AGREEING
-            jumps &= ~held | elsewhere
-            self.doubt[jumps] = JUMPS
-            self.doubt[elsewhere & held] = ELSEWHERE
-        take = known & ~jumps
-        self._believed[take] = value[take]
-        self._believed_s[take] = now_s
 
     def _neighbours(self, value: F64, racks: slice | I64, dt_s: float) -> float:
         """Doubt racks that read too cold; returns the hottest that a doubted one would be by its neighbours [°C]."""

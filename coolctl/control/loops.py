@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coolctl.control.estimate import Estimate
-from coolctl.num import follow
+from coolctl.jit import kernel
 from coolctl.points import U_CWST, U_HALL
 from coolctl.thermal.plant import W_HALL
 
@@ -48,73 +48,110 @@ class Sickness(NamedTuple):
     kind: str
 
 
+# Columns of a loop's state, and of what it is judged by.
+(
+    L_SIDE, L_COUNT, L_AREA, L_AREA_BEFORE, L_HUNTS, L_WOUND_S, L_SICK_UNTIL_S, L_OUTPUT, L_STILL_S, L_MEAN, L_LOAD_W,
+    L_SP_C, L_TRAVEL_K,
+) = range(13)  # fmt: skip
+LOOP_COLUMNS = 13
+M_CROSSING_K, M_AREA_MIN_KS, M_LEAST, M_PINS = range(4)
+
+
+@kernel
+def followed(mean: float, seen: float, share: float) -> float:
+    """A first-order mean's next value; it starts with the first, and what is not known (NaN) changes nothing."""
+    if math.isnan(seen):
+        return mean
+    return seen if math.isnan(mean) else mean + share * (seen - mean)
+
+
+@kernel
+def observe_loop(s: F64, mark: F64, sp_c: float, seen_c: float, output: float, load_w: float, now_s: float, dt_s: float) -> None:
+    """What one loop did in this tick, into its state `s`: error swings, an output at its end, an output that stands still."""
+    error_k = seen_c - sp_c
+    s[L_LOAD_W] = followed(s[L_LOAD_W], load_w, 1.0 - math.exp(-dt_s / LOAD_TAU_S))
+    # Where the load moves, the errors that it makes say nothing of the loop.
+    calm = not abs(load_w - s[L_LOAD_W]) >= LOAD_RATIO * s[L_LOAD_W]
+    count_swings(s, mark, error_k, sp_c, calm, dt_s)
+    pinned = mark[M_PINS] > 0.5 and output >= FULL and error_k < -OVERCOOLED_K
+    s[L_WOUND_S] = s[L_WOUND_S] + dt_s if pinned else 0.0
+    if s[L_WOUND_S] >= WINDS_S:
+        s[L_SICK_UNTIL_S] = now_s + SICK_S
+    moved = not abs(output - s[L_OUTPUT]) < STILL_RATIO or not abs(error_k) > ASTRAY_K
+    at_end = output >= 1.0 - NEAR_END or output <= mark[M_LEAST] + NEAR_END
+    s[L_STILL_S] = 0.0 if moved or at_end else s[L_STILL_S] + dt_s
+    if moved or math.isnan(s[L_OUTPUT]):
+        s[L_OUTPUT] = output
+    s[L_MEAN] = followed(s[L_MEAN], output, 1.0 - math.exp(-dt_s / MEAN_TAU_S))
+
+
+@kernel
+def count_swings(s: F64, mark: F64, error_k: float, sp_c: float, calm: bool, dt_s: float) -> None:
+    """Count half-swings of the error whose area neither the load nor the setpoint's own moves account for."""
+    if not math.isnan(s[L_SP_C]):
+        s[L_TRAVEL_K] += abs(sp_c - s[L_SP_C])
+    s[L_SP_C] = sp_c
+    side = s[L_SIDE]
+    if error_k > mark[M_CROSSING_K]:
+        side = 1.0
+    elif error_k < -mark[M_CROSSING_K]:
+        side = -1.0
+    crossed = side != s[L_SIDE] and s[L_SIDE] != 0.0
+    s[L_COUNT] *= math.exp(-dt_s / SUPERVISION_S)
+    area = s[L_AREA]
+    if crossed:
+        # Both halves of a swing, and alike: a valve at its end leaves much area on one side and little on the other.
+        less, more = min(area, s[L_AREA_BEFORE]), max(area, s[L_AREA_BEFORE])
+        if less >= mark[M_AREA_MIN_KS] + FOLLOW_S * s[L_TRAVEL_K] and less >= ALIKE_RATIO * more:
+            s[L_COUNT] += 1.0
+        s[L_AREA_BEFORE], s[L_TRAVEL_K], area = area, 0.0, 0.0
+    known_k = 0.0 if math.isnan(error_k) else abs(error_k)
+    s[L_AREA] = area + known_k * dt_s if calm else 0.0
+    if not calm:
+        s[L_AREA_BEFORE] = 0.0
+    s[L_SIDE] = side
+    s[L_HUNTS] = 1.0 if s[L_COUNT] >= HUNTS or (s[L_HUNTS] > 0.5 and s[L_COUNT] > CALM) else 0.0
+
+
+@kernel
+def observe_all(
+    s: F64, marks: F64, sat_c: F64, valve: F64, load_w: F64, u: F64, cwst_c: float, speed: float, now_s: float, dt_s: float
+) -> None:
+    """Every hall's valve loop, and the towers' behind them, which see the sum of the loads."""
+    halls = sat_c.shape[0]
+    for h in range(halls):
+        observe_loop(s[h], marks[h], u[U_HALL + 2 * h], sat_c[h], valve[h], load_w[h], now_s, dt_s)
+    observe_loop(s[halls], marks[halls], u[U_CWST], cwst_c, speed, load_w.sum(), now_s, dt_s)
+
+
 class Loops:
     """Follows the valve loop of every hall and the towers' fan loop; `observe` every tick."""
 
     def __init__(self, halls: int, tower_speed_min: float):
         n = halls + 1
-        self._least = np.append(np.zeros(halls), tower_speed_min)
         self.halls = halls
-        self._crossing_k, self._area_min_ks = np.full(n, CROSSING_K), np.full(n, AREA_MIN_KS)
-        self._crossing_k[-1], self._area_min_ks[-1] = TOWER_CROSSING_K, TOWER_AREA_MIN_KS
-        self._side, self._count = np.zeros(n), np.zeros(n)
-        self._area, self._area_before = np.zeros(n), np.zeros(n)
-        self._hunts, self._wound_s, self._sick_until_s = np.zeros(n, dtype=bool), np.zeros(n), np.full(n, -np.inf)
-        self._output, self._still_s = np.full(n, np.nan), np.zeros(n)
-        self._mean, self._load_w, self._sp_c = np.full(n, np.nan), np.full(n, np.nan), np.full(n, np.nan)
-        self._travel_k = np.zeros(n)
+        self._marks = np.tile([CROSSING_K, AREA_MIN_KS, 0.0, 1.0], (n, 1))
+        # Towers at full speed that make colder water than asked for are nobody's mistake for long.
+        self._marks[-1] = TOWER_CROSSING_K, TOWER_AREA_MIN_KS, tower_speed_min, 0.0
+        self._state = np.zeros((n, LOOP_COLUMNS))
+        self._state[:, [L_OUTPUT, L_MEAN, L_LOAD_W, L_SP_C]] = np.nan
+        self._state[:, L_SICK_UNTIL_S] = -np.inf
         self._moved_s, self._target_c = np.full(n, -np.inf), np.full(n, np.nan)
 
     def observe(self, est: Estimate, u: F64, dt_s: float) -> None:
         """Take what is measured now; `u` are the setpoints in force."""
-        plant = est.plant
-        sp_c = np.append(u[U_HALL::2], u[U_CWST])
-        error_k = np.append(est.sat_c, plant["cwst"]) - sp_c
-        output = np.append(est.valve, plant["tower_speed"])
-        self._crossings(error_k, sp_c, self._calm(est, dt_s), dt_s)
-        pinned = (output >= FULL) & (error_k < -OVERCOOLED_K)
-        pinned[-1] = False  # towers at full speed that make colder water than asked for are nobody's mistake for long
-        self._wound_s = np.where(pinned, self._wound_s + dt_s, 0.0)
-        self._sick_until_s = np.where(self._wound_s >= WINDS_S, est.now_s + SICK_S, self._sick_until_s)
-        moved = ~(np.abs(output - self._output) < STILL_RATIO) | ~(np.abs(error_k) > ASTRAY_K)
-        at_end = (output >= 1.0 - NEAR_END) | (output <= self._least + NEAR_END)
-        self._still_s = np.where(moved | at_end, 0.0, self._still_s + dt_s)
-        self._output = np.where(moved | np.isnan(self._output), output, self._output)
-        self._mean = follow(self._mean, output, MEAN_TAU_S, dt_s)
-
-    def _calm(self, est: Estimate, dt_s: float) -> NDArray[np.bool_]:
-        """Where the load stands still: errors that it makes say nothing of the loop. The towers see the halls' sum."""
-        load_w = np.append(est.w[W_HALL:], est.w[W_HALL:].sum())
-        self._load_w = follow(self._load_w, load_w, LOAD_TAU_S, dt_s)
-        return ~(np.abs(load_w - self._load_w) >= LOAD_RATIO * self._load_w)
-
-    def _crossings(self, error_k: F64, sp_c: F64, calm: NDArray[np.bool_], dt_s: float) -> None:
-        """Count half-swings of the error whose area neither the load nor the setpoint's own moves account for."""
-        self._travel_k += np.where(np.isnan(self._sp_c), 0.0, np.abs(sp_c - self._sp_c))
-        self._sp_c = sp_c
-        side = np.where(error_k > self._crossing_k, 1.0, np.where(error_k < -self._crossing_k, -1.0, self._side))
-        crossed = (side != self._side) & (self._side != 0.0)
-        # Both halves of a swing, and alike: a valve at its end leaves much area on one side and little on the other.
-        less, more = np.minimum(self._area, self._area_before), np.maximum(self._area, self._area_before)
-        swung = crossed & (less >= self._area_min_ks + FOLLOW_S * self._travel_k) & (less >= ALIKE_RATIO * more)
-        self._count = self._count * math.exp(-dt_s / SUPERVISION_S) + swung
-        known = np.where(np.isnan(error_k), 0.0, np.abs(error_k))
-        self._area_before = np.where(crossed, self._area, self._area_before)
-        self._travel_k = np.where(crossed, 0.0, self._travel_k)
-        self._area = np.where(calm, np.where(crossed, 0.0, self._area) + known * dt_s, 0.0)
-        self._area_before = np.where(calm, self._area_before, 0.0)
-        self._side = side
-        self._hunts = (self._count >= HUNTS) | (self._hunts & (self._count > CALM))
+        cwst_c, speed = est.plant["cwst"], est.plant["tower_speed"]
+        observe_all(self._state, self._marks, est.sat_c, est.valve, est.w[W_HALL:], u, cwst_c, speed, est.now_s, dt_s)
 
     def sick(self, now_s: float) -> list[Sickness]:
         """What is wrong now, one entry a loop."""
         found = []
-        for k in range(len(self._count)):
-            if self._hunts[k]:
+        for k, s in enumerate(self._state.tolist()):
+            if s[L_HUNTS] > 0.5:
                 found.append(Sickness(k, "hunts"))
-            elif now_s < self._sick_until_s[k]:
+            elif now_s < s[L_SICK_UNTIL_S]:
                 found.append(Sickness(k, "winds_up"))
-            elif k == self.halls and self._still_s[k] >= HAND_S:
+            elif k == self.halls and s[L_STILL_S] >= HAND_S:
                 found.append(Sickness(k, "in_hand"))
         return found
 
@@ -124,7 +161,7 @@ class Loops:
         if not hunting:
             return est
         valve = est.valve.copy()
-        valve[hunting] = self._mean[hunting]
+        valve[hunting] = self._state[hunting, L_MEAN]
         return est._replace(valve=valve)
 
     def hold(self, wish: F64, last: F64, sick: list[Sickness], now_s: float) -> None:

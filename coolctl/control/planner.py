@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from coolctl.control.objective import INFEASIBLE_W, PLAN_PLR_MAX, Limits, cost_w, penalty_w, weighted_w
 from coolctl.control.plant_rules import PlantRules
+from coolctl.control.plausible import Plausible
 from coolctl.control.precool import precool_k
 from coolctl.control.prices import Box, Pricer, binding
 from coolctl.control.refine import AIRFLOW_MAX, JOINT_MOVES, descend, first_steps, free_variables
@@ -56,7 +57,7 @@ class Proposal(NamedTuple):
 
 
 class Found(NamedTuple):
-    """Where a search ended: its cost in the model [W], and whether it keeps every limit."""
+    """Where a search ended: the cost that decides [W], and whether it keeps every limit of the model."""
 
     cost_w: float
     proposal: Proposal
@@ -82,7 +83,7 @@ class Planner:
 
     def __init__(
         self, halls: F64, p: PlantParams, lim: LimitsTable, rules: PlantRules, period_s: float, required_s: float,
-        precool_max_k: float = 0.0,
+        precool_max_k: float = 0.0, plausible_plants: int = 0,
     ):  # fmt: skip
         self._halls, self._p, self._lim, self._period_s = halls, p, lim, period_s
         self._required_s, self._rules = required_s, rules
@@ -100,6 +101,7 @@ class Planner:
         self._sweeps_a_tick = max(EVALUATIONS_A_TICK // (2 * (len(self.lo) + JOINT_MOVES) * count), 1)
         self.plan: Plan | None = None
         self.pricer = Pricer(len(self.lo))
+        self._plausible = Plausible(plausible_plants, halls) if plausible_plants else None
         self.chwst_cap_c = lim.chwst_sp_max_c
         self.cap_name = "ride_through"
         self._precool_max_k, self._precool_k, self._precool_from_c = precool_max_k, 0.0, np.nan
@@ -115,9 +117,11 @@ class Planner:
         """Whether an optimisation, or the pricing of its limits, is under way."""
         return bool(self._queue) or self.pricer.busy
 
-    def adopt(self, halls: F64, p: PlantParams) -> None:
-        """Plan on this model from now on: the same plant, calibrated."""
+    def adopt(self, halls: F64, p: PlantParams, gain_sd: F64 | None = None) -> None:
+        """Plan on this model from now on: the same plant, calibrated; `gain_sd` is what calibration leaves in doubt."""
         self._halls, self._p = halls, p
+        if self._plausible:
+            self._plausible.follow(gain_sd)
 
     def due(self, w: F64, now_s: float) -> bool:
         """Whether the next `step` starts an optimisation: none is under way, and the period is over or load or wet bulb
@@ -224,8 +228,14 @@ class Planner:
         if not self._sweeps_left:
             cost = self._complete(candidate, w, lim)
             feasible = bool(cost <= weighted_w(lim, self._out) + INFEASIBLE_W)
-            self._found.append(Found(cost, candidate, feasible))
+            self._found.append(Found(self._weighed(cost, feasible, self._u, w, lim), candidate, feasible))
         return not self._sweeps_left
+
+    def _weighed(self, cost: float, feasible: bool, u: F64, w: F64, lim: Limits) -> float:
+        """The cost that decides [W]: the mean over plausible plants, where the model's limits are kept."""
+        if self._plausible is None or not feasible:
+            return cost
+        return self._plausible.weigh(u, w, self._halls, self._p, lim)
 
     def _finish(self, w: F64, lim: Limits, baseline_u: F64, current: Proposal) -> None:
         """Choose among the candidates; never worse in the model than the rule baseline."""
@@ -239,17 +249,19 @@ class Planner:
             if self._confirmed(best, other):
                 best, source = other, "machines changed"
         baseline_cost = self._baseline_cost(baseline_u, w, lim)
-        if baseline_cost < best.cost_w:
+        feasible = baseline_cost <= weighted_w(lim, self._out) + INFEASIBLE_W
+        weighed = self._weighed(baseline_cost, feasible, baseline_u, w, lim)
+        if weighed < best.cost_w:
             z = np.empty(len(self.lo))
             free_variables(baseline_u, w, self._halls, z)
-            best = Found(baseline_cost, Proposal(z, baseline_u[U_CHILLERS], baseline_u[U_ECONOMIZER]), True)
+            best = Found(weighed, Proposal(z, baseline_u[U_CHILLERS], baseline_u[U_ECONOMIZER]), True)
             source = "rule baseline is cheaper in the model"
         if self._precool_k > 0.0:
             source += ", cooled ahead of a dearer hour"
         chosen = best.proposal
-        self._complete(chosen, w, lim)
+        cost = self._complete(chosen, w, lim)
         self.plan = Plan(
-            self._u.copy(), chosen.z.copy(), chosen.chillers, chosen.economizer, best.cost_w, self._policy_cost_w,
+            self._u.copy(), chosen.z.copy(), chosen.chillers, chosen.economizer, cost, self._policy_cost_w,
             baseline_cost, source, binding(self._u, self._out, Box(lim, self.lo, self._upper())),
         )  # fmt: skip
 

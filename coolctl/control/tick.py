@@ -97,8 +97,9 @@ class Tick:
         self.baseline: Rules = baseline or B2(site, self.p)
         self.modes = modes.ModeMachine(granted, f.control.clean_s)
         self._planner = Planner(
-            self.halls, self.p, f.limits, self.rules, f.control.refine_period_s, self.required_s, f.objective.precool_max_k
-        )
+            self.halls, self.p, f.limits, self.rules, f.control.refine_period_s, self.required_s, f.objective.precool_max_k,
+            f.control.plausible_plants,
+        )  # fmt: skip
         self._worth = Worth(site)
         authority = (f.control.authority_k, f.control.authority_ratio)
         self.shield = Shield(self.halls, self.p, f.limits, f.rates, f.dwell, authority, self.required_s)
@@ -335,7 +336,8 @@ class Tick:
         if self._planner.searching and self._ride_at_s == est.now_s and dt_s <= SHORT_TICK_S:
             return self._planner.plan  # this tick has paid for a roll-out already
         if self._planner.due(est.w, est.now_s):
-            self._planner.adopt(self._halls_seen(est), self._model[1])
+            gain_sd = self._calibrator.sd() if self._calibrator else None
+            self._planner.adopt(self._halls_seen(est), self._model[1], gain_sd)
         return self._planner.step(
             est.w, self._limits(est), proposal, baseline_u, last, available, est.now_s, dt_s, self._peak_w,
             self._worth.ahead_ratio(est),

@@ -1,4 +1,6 @@
-"""A broker for the demo and the tests: mosquitto where it is installed, else the embedded Python one."""
+"""A broker for the demo and the tests: mosquitto where it is installed, else the embedded Python one.
+
+nats-server is what an event bus of data centres is often built on; it is there for the tests."""
 
 from __future__ import annotations
 
@@ -34,6 +36,14 @@ set_tcp_nodelay true
 max_packet_size 1048576
 log_type error
 """
+# Sessions and retained messages of its MQTT need the store; the port of its own protocol is any.
+_NATS = """
+server_name: coolctl
+host: 127.0.0.1
+port: -1
+jetstream {{ store_dir: "{folder}/store" }}
+mqtt {{ host: 127.0.0.1, port: {port} }}
+"""
 
 
 def free_port() -> int:
@@ -44,9 +54,14 @@ def free_port() -> int:
         return port
 
 
-def mosquitto_path() -> str | None:
+def path_of(daemon: str) -> str | None:
     """Debian keeps daemons in /usr/sbin, which is not on every PATH."""
-    return shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
+    return shutil.which(daemon) or shutil.which(daemon, path="/usr/sbin:/usr/local/sbin")
+
+
+def mosquitto_path() -> str | None:
+    """Where mosquitto is, if it is installed."""
+    return path_of("mosquitto")
 
 
 class Broker:
@@ -66,6 +81,10 @@ class Broker:
             # mosquitto gives up root on start and must still read its own file.
             os.chmod(self._folder.name, 0o755)
             command = [str(mosquitto_path()), "-c", str(config)]
+        elif self.kind == "nats":
+            config = Path(self._folder.name) / "nats.conf"
+            config.write_text(_NATS.format(port=self.port, folder=self._folder.name))
+            command = [str(path_of("nats-server")), "-c", str(config)]
         else:
             command = [sys.executable, "-c", _EMBEDDED % self.port]
         return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)

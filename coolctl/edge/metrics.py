@@ -75,6 +75,7 @@ GAUGES = (
     ("coolctl_policy_in_charge_ratio", "1 while the policy sets the wish"),
     ("coolctl_broker_connected_ratio", "1 while the broker link is up (no evidence of liveness)"),
     ("coolctl_broker_certificate_expiry_timestamp_seconds", "end of the broker's certificate; absent without encryption"),
+    ("coolctl_client_certificate_expiry_timestamp_seconds", "end of the controller's own certificate; absent without one"),
     ("coolctl_held_setpoints_ratio", "share of the setpoints that operators hold at values of their own"),
     ("coolctl_config_last_reload_successful_ratio", "0 while the newest site file was refused and the old one is in force"),
     ("coolctl_recorder_ok_ratio", "1 while the recorder writes; absent without one"),

@@ -1,6 +1,7 @@
 """Writes a recording while the controller runs: one write per tick, blocks and syncing in a helper thread.
 
-When `append` returns, the row is in the kernel and survives the death of this process. Any failure (disk full, I/O
+When `append` returns, the row is in the kernel and survives the death of this process; half a second later at most it has
+been asked onto the disk and survives the loss of power. Any failure (disk full, I/O
 error) stops the recorder with `failed` set; control goes on.
 """
 
@@ -23,6 +24,7 @@ F64 = NDArray[np.float64]
 
 BLOCK_ROWS = 60
 PENDING_MAX = 8
+SYNC_EVERY_S = 0.5  # with the time that a sync takes, less than a second is lost with the power
 
 
 class Recorder:
@@ -42,6 +44,7 @@ class Recorder:
         self._wal: list[BinaryIO] = []
         self._wal_free = [threading.Event(), threading.Event()]
         self._active = 0
+        self._unsynced = False
         self._number = 0
         self._opened_s = 0.0
         stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime()) + f"-{os.getpid()}"
@@ -91,6 +94,7 @@ class Recorder:
         raw = encode_wal(row, self.rows)
         if self._wal[self._active].write(raw) != len(raw):
             raise OSError("disk full")
+        self._unsynced = True
         self._block[self._filled] = row
         self._filled += 1
         if events:
@@ -106,13 +110,16 @@ class Recorder:
             return
         rows = self._block[: self._filled].copy()
         self._wal_free[self._active].clear()
-        job = ("block", self._segment, rows, self.rows - self._filled, self._wal[self._active], self._active)
+        job = ("block", self._segment, rows, self.rows - self._filled, self._wal_free[self._active])
         self._submit(job)
         self._filled = 0
         self._active = 1 - self._active
         # At 1 Hz the other file has been free for a minute; an unpaced run is held back here.
         if not self._wal_free[self._active].wait(1.0):
             raise OSError("the disk does not keep up")
+        # Emptied only now, when it is needed again: until then its rows stand for a block that has not reached the disk.
+        self._wal[self._active].seek(0)
+        self._wal[self._active].truncate()
 
     def _submit(self, job: tuple[Any, ...]) -> None:
         """Hand work to the thread; at 1 Hz its queue is empty, an unpaced run is held back here."""
@@ -130,10 +137,25 @@ class Recorder:
         self._open()
 
     def _write_blocks(self) -> None:
-        while (job := self._queue.get()) is not None:
+        while True:
+            try:
+                job = self._queue.get(timeout=SYNC_EVERY_S)
+            except queue.Empty:
+                self._guard(self._sync)
+                continue
+            if job is None:
+                break
             self._guard(self._do, job)
         if self._segment is not None:
             self._guard(self._close_files, self._segment, self._wal)
+
+    def _sync(self) -> None:
+        """Ask the rows of the open block, and events, onto the disk; only while no block waits, which brings its own."""
+        wal, segment = self._wal, self._segment
+        if self._unsynced and not self.failed and wal and segment is not None:
+            self._unsynced = False
+            os.fdatasync(wal[self._active].fileno())
+            os.fdatasync(segment.fileno())
 
     def _do(self, job: tuple[Any, ...]) -> None:
         if job[0] == "frame":
@@ -141,22 +163,21 @@ class Recorder:
         elif job[0] == "close":
             self._close_files(job[1], job[2])
         else:
-            _, segment, rows, first, wal, which = job
+            _, segment, rows, first, free = job
             _write_all(segment, encode_rows(rows, first))
-            wal.seek(0)
-            wal.truncate()
-            self._wal_free[which].set()
+            free.set()
             # Only now may the disk take its time: for the death of the process the kernel's copy is enough.
             os.fdatasync(segment.fileno())
 
-    @staticmethod
-    def _close_files(segment: BinaryIO, wal: list[BinaryIO]) -> None:
-        os.fdatasync(segment.fileno())
-        segment.close()
+    def _close_files(self, segment: BinaryIO, wal: list[BinaryIO]) -> None:
+        """All rows are in the segment by now, unless something failed: then what is written ahead stays."""
+        try:
+            os.fdatasync(segment.fileno())
+        finally:
+            for stream in (segment, *wal):
+                stream.close()
         for stream in wal:
-            size = stream.tell()
-            stream.close()
-            if size == 0:
+            if not self.failed:
                 os.unlink(stream.name)
 
 

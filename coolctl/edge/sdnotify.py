@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 
 
 def notify(*fields: str) -> bool:
@@ -19,3 +20,8 @@ def notify(*fields: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def reloading() -> bool:
+    """A reload begins, to be ended by `READY=1`. systemd ≥ 253 (Type=notify-reload) wants the time too [µs, monotonic]."""
+    return notify("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")

@@ -1,4 +1,4 @@
-"""The live page's HTTP server: static files of the package, one state stream (server-sent events). Read-only.
+"""The live page's HTTP server: static files of the package, one state stream (server-sent events), JSON. Read-only.
 
 Nothing that arrives over HTTP changes anything. Connections are bounded, slow readers are dropped, and every answer
 carries a content policy that lets the page talk to this server only.
@@ -9,14 +9,15 @@ from __future__ import annotations
 import importlib.resources
 import json
 import threading
+from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 FILES = {
     "/": ("index.html", "text/html; charset=utf-8"),
+    "/runbooks.html": ("runbooks.html", "text/html; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
-    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
-    "/diagram.js": ("diagram.js", "text/javascript; charset=utf-8"),
+    **{f"/{name}.js": (f"{name}.js", "text/javascript; charset=utf-8") for name in ("page", "dom", "diagram", "trends", "lists")},
 }
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
@@ -28,9 +29,13 @@ IDLE_S = 1.0
 
 
 class PageServer:
-    """Serves the page; `update` hands the newest state to every listener."""
+    """Serves the page; `update` hands the newest state to every listener.
 
-    def __init__(self, host: str, port: int, site: dict[str, Any]):
+    `documents` are further JSON by path; each is asked for in the thread of whoever reads it.
+    """
+
+    def __init__(self, host: str, port: int, site: dict[str, Any], documents: Mapping[str, Callable[[], bytes]] | None = None):
+        self._documents = dict(documents or {})
         self._site = json.dumps(site).encode()
         self._state = b"{}"
         self._version = 0
@@ -62,6 +67,8 @@ class PageServer:
             return b"", "image/x-icon"
         if path == "/state.json":
             return self._state, "application/json"
+        if path in self._documents:
+            return self._documents[path](), "application/json"
         entry = FILES.get(path)
         return (self._files[path], entry[1]) if entry else None
 

@@ -40,9 +40,9 @@ def step(text: str) -> float:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("logs", nargs="+", metavar="FILE", help="trend logs, or a folder of them; .gz too")
     parser.add_argument("--site", default="", metavar="SITE", help="the site file whose points the columns are")
-    parser.add_argument("--map", default="", metavar="MAP", help="which column is which point; --probe writes one")
+    parser.add_argument("--map", default="", metavar="MAP", help="which column is which point; --probe writes it")
     parser.add_argument("--out", type=folder, default="", metavar="DIR", help="folder of the recording")
-    parser.add_argument("--probe", action="store_true", help="say what the logs seem to be, and print the map")
+    parser.add_argument("--probe", action="store_true", help="say what the logs seem to be, and print or write the map")
     parser.add_argument("--step", type=step, default=0.0, metavar="S", help="seconds between ticks, 1 to 60 (default: the map's)")
     parser.add_argument("--json", type=output, metavar="FILE|-")
 
@@ -51,6 +51,9 @@ def main(args: argparse.Namespace) -> int:
     lacking = [f"--{name}" for name in ("site", "map", "out") if not getattr(args, name)]
     if not args.probe and lacking:
         print(f"coolctl import needs {', '.join(lacking)}; or --probe, to see what the logs are", file=sys.stderr)
+        return EXIT_USAGE
+    if args.probe and args.map and Path(args.map).exists():
+        print(f"{args.map} is there already and may be somebody's work: name another, or remove it", file=sys.stderr)
         return EXIT_USAGE
     paths = log_files(args.logs)
     site = load_site(args.site) if args.site else None
@@ -66,6 +69,8 @@ def _probe(paths: list[Path], site: Site | None, args: argparse.Namespace) -> in
     trial = Importer(paths, parse_map(found.map_text, "the map of --probe"), site, args.step, PROBE_CELLS)
     trial.run()
     findings = [*found.findings, *trial.findings()]
+    if args.map:
+        Path(args.map).write_text(found.map_text, encoding="utf-8")
     data = {"files": [p.name for p in paths], **as_json(found), "findings": [f.json() for f in findings]}
     if not emit_json(data, args.json):
         return EXIT_OK
@@ -82,7 +87,7 @@ def _probe(paths: list[Path], site: Site | None, args: argparse.Namespace) -> in
         why = "; ".join(w for w in (c.role_why, c.unit_why) if w)
         print(f"{c.name[:29]:<30}{c.unit or '?':<8}{c.role or '–':<18}{c.point or '–':<22}{why}")
     print("\n" + "\n".join(render(findings) or ["nothing remarkable found"]))
-    print(f"\n# ---- MAP.toml ----\n{found.map_text}", end="")
+    print(f"\nthe map: {args.map}" if args.map else f"\n# ---- MAP.toml ----\n{found.map_text}", end="\n" if args.map else "")
     return EXIT_OK
 
 

@@ -53,6 +53,11 @@ class Stack:
             command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
         )
 
+    def ask(self, *words: str) -> int:
+        """Run a command of an operator to its end; its exit code."""
+        command = [sys.executable, "-m", "coolctl", *words, "--site", str(self.site), "--broker", f"127.0.0.1:{self.broker.port}"]
+        return subprocess.run(command, stdout=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": str(ROOT)}).returncode
+
     def kill(self, name: str) -> None:
         """As a crash would."""
         self.processes[name].send_signal(signal.SIGKILL)

@@ -12,7 +12,7 @@ import pytest
 from stack import ROOT, Line, Stack
 
 from coolctl import replay
-from coolctl.edge.broker import Broker, mosquitto_path
+from coolctl.edge.broker import Broker, mosquitto_path, path_of
 from coolctl.edge.mqtt import MqttClient, MqttSettings
 from coolctl.recording import Recording
 
@@ -104,6 +104,23 @@ def test_recording_of_a_run_over_the_broker_replays_bit_for_bit(stack: Stack, ca
     assert "bit for bit" in capsys.readouterr().out
 
 
+@pytest.mark.nightly
+@pytest.mark.skipif(path_of("nats-server") is None, reason="nats-server is not installed")
+def test_the_whole_loop_on_nats_server_and_after_its_death(edited_site: Callable[..., Path], tmp_path: Path) -> None:
+    path = edited_site(("[weather]", f"[gateway]\nttl_s = {TTL_S}\nbms_ttl_s = {TTL_S}\n\n[weather]"))
+    stack = Stack(path, tmp_path, kind="nats")
+    try:
+        begin(stack)
+        stack.broker.kill()
+        killed_s = stack.log()[-1].t_s
+        stack.wait("own control after the broker's death", went_local(killed_s), TTL_S + 10.0)
+        stack.broker.restart()
+        back_s = stack.log()[-1].t_s
+        stack.wait("a lease again", lambda lines: lines[-1].t_s > back_s and leased(lines), START_S)
+    finally:
+        stack.close()
+
+
 def client(broker: Broker, *topics: str, protocol: str = "auto") -> MqttClient:
     made = MqttClient(MqttSettings("127.0.0.1", broker.port, "test", protocol), list(topics))
     made.run_until(time.monotonic() + 15.0, lambda: made.ready)
@@ -116,10 +133,11 @@ def hear(made: MqttClient, seconds: float = 5.0) -> bytes | None:
     return made.inbox.popleft().payload if made.inbox else None
 
 
-@pytest.mark.parametrize("kind", ["mosquitto", "amqtt"])
-def test_client_speaks_with_either_broker(kind: str) -> None:
-    if kind == "mosquitto" and mosquitto_path() is None:
-        pytest.skip("mosquitto is not installed")
+@pytest.mark.parametrize("kind", ["mosquitto", "amqtt", "nats"])
+def test_client_speaks_with_every_broker(kind: str) -> None:
+    daemon = {"mosquitto": "mosquitto", "nats": "nats-server"}.get(kind)
+    if daemon and path_of(daemon) is None:
+        pytest.skip(f"{daemon} is not installed")
     broker = Broker(kind)
     try:
         listener, speaker = client(broker, "t/#"), client(broker)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import http.client
-import importlib.util
+import json
 import re
-import shutil
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import Window, chromium, needs_browser
 from conftest import SITE
 from stack import Stack
 
@@ -20,12 +20,6 @@ from coolctl.edge.mqtt import MqttClient, MqttSettings
 from coolctl.edge.web import PageServer
 
 pytestmark = [pytest.mark.hil, pytest.mark.alone]
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-needs_browser = pytest.mark.skipif(
-    CHROMIUM is None or importlib.util.find_spec("playwright") is None, reason="chromium or playwright is not installed"
-)
-# Its own background services off: the test sees only what the page itself asks for.
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 DECISION = "coolctl/v1/hall1mw/decision"
 
 
@@ -47,58 +41,30 @@ def address(stack: Stack) -> str:
     return found[0]
 
 
-class Window:
-    """A browser window and what went wrong in it."""
-
-    def __init__(self, browser: Any, address: str, **settings: Any):
-        self.page = browser.new_page(**settings)
-        self.faults: list[str] = []
-        self.hosts: set[str] = set()
-        self.page.on("pageerror", lambda e: self.faults.append(str(e)))
-        self.page.on("console", lambda m: self.faults.append(m.text) if m.type == "error" else None)
-        self.page.on("requestfailed", lambda r: self.faults.append(f"{r.url} failed"))
-        self.page.on("dialog", lambda d: (self.faults.append("a dialog opened"), d.dismiss()))
-        self.page.on("request", lambda r: self.hosts.add(r.url.split("/")[2].split(":")[0]))
-        self.page.goto(address)
-        self.until(lambda: "kW" in self.text("#k-power"))
-
-    def until(self, condition: Callable[[], bool], seconds: float = 20.0) -> None:
-        """The page's content policy forbids Playwright's own way of waiting, which evaluates a string."""
-        deadline_s = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < deadline_s, self.text("body")[:500]
-            self.page.wait_for_timeout(100)
-
-    def text(self, selector: str) -> str:
-        return str(self.page.inner_text(selector))
-
-    def number(self, selector: str) -> float:
-        return float(re.findall(r"-?\d+(?:\.\d+)?", self.text(selector))[0])
-
-
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        made = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    with chromium() as made:
         yield made
-        made.close()
+
+
+def number(w: Window, selector: str) -> float:
+    return float(re.findall(r"-?\d+(?:\.\d+)?", w.text(selector))[0])
 
 
 @needs_browser
 def test_page_shows_the_living_plant_and_why(browser: Any, address: str, tmp_path: Path) -> None:
     w = Window(browser, address, viewport={"width": 1440, "height": 1040})
     assert w.text("#mode").lower() == "auto" and "in charge" in w.text("#charge")
-    assert 20.0 < w.number("#k-power") < 400.0 and w.number("#k-baseline") > w.number("#k-power") * 0.5
-    assert 15.0 < w.number("#k-inlet") < 26.5 and "26.0 °C" in w.text("#k-inlet")
+    assert 20.0 < number(w, "#k-power") < 400.0 and number(w, "#k-baseline") > number(w, "#k-power") * 0.5
+    assert 15.0 < number(w, "#k-inlet") < 26.5 and "26.0 °C" in w.text("#k-inlet")
     rows = [row.split("\t") for row in w.text("#sps").splitlines() if "_sp" in row]
     assert len(rows) == 9 and all(len(row) == 5 and row[1] and row[4].strip() for row in rows)
     assert {row[0] for row in rows} >= {"chwst_sp", "hall1.sat_sp", "hall1.fan_speed_sp"}
     assert w.page.locator("#racks rect, #racks circle, #racks path, #racks line").count() >= 32
-    assert w.page.locator("#chart path, #chart polyline").count() >= 2  # the power and its baseline
-    assert w.page.locator("#events li").count() >= 1 and "auto" in w.text("#events")
-    w.until(lambda: "kW" in w.text("#prices") and " per " in w.text("#prices").replace("\t", " "))
+    w.until(lambda: w.count(".trend polyline") >= 8 and w.count(".trend rect.m-auto") == 1)
+    w.until(lambda: "auto" in w.text("#changes") and "clean for 300 s" in w.text("#changes"))
+    w.until(lambda: " per " in w.text("#limits") and "holds the plan" in w.text("#limits"))
+    assert re.search(r"\d+ %|ample", w.text("#k-weak")) and "N-1" in w.text("#limits")
     plant, setpoints = w.page.text_content("#plant"), w.text("#sps")
     w.until(lambda: w.page.text_content("#plant") != plant and w.text("#sps") != setpoints)
     assert w.text("#banner") == "" and w.hosts == {"127.0.0.1"} and not w.faults
@@ -108,10 +74,10 @@ def test_page_shows_the_living_plant_and_why(browser: Any, address: str, tmp_pat
 
 
 @needs_browser
-@pytest.mark.parametrize("width", [390, 820])
+@pytest.mark.parametrize("width", [400, 820, 1280])
 def test_page_fits_small_screens(browser: Any, address: str, width: int) -> None:
     w = Window(browser, address, viewport={"width": width, "height": 900}, color_scheme="dark")
-    assert w.page.evaluate("document.documentElement.scrollWidth") <= width and not w.faults
+    assert w.fits() and not w.faults
     w.page.close()
 
 
@@ -122,24 +88,27 @@ def test_page_shows_hostile_text_as_text(browser: Any, address: str, stack: Stac
     deadline_s = time.monotonic() + 10.0
     while not client.ready and time.monotonic() < deadline_s:
         client.run_until(time.monotonic() + 0.1)
+    now_s = json.loads(read(int(address.rsplit(":", 1)[1].strip("/")), "/state.json"))["now_s"]
     evil = "<img src=x onerror=alert(1)><script>alert(2)</script>"
     setpoint = f'{{"value":1.0,"proposed":null,"baseline":null,"reason":"{evil}","unit":"{evil}"}}'
     power = '"power":{"measured_w":1000.0,"baseline_w":"x","model_w":null}'
     events = f'"events":[{{"t_s":1,"text":"{evil}"}},"{evil}",7]'
-    decision = f'{{"t_s":1e9,"mode":"{evil}","mode_reason":"{evil}",{power},{events},"setpoints":{{"{evil}":{setpoint}}}}}'
+    decision = (
+        f'{{"t_s":{now_s + 30.0},"mode":"{evil}","mode_reason":"{evil}",{power},{events},"setpoints":{{"{evil}":{setpoint}}}}}'
+    )
     for raw in (
         decision,
         decision.replace("1000.0", "NaN"),
-        decision.replace("1e9", '"x"'),
+        decision.replace(f"{now_s + 30.0}", '"x"'),
         "[1]",
         "{",
         '{"events":"abc","t_s":1}',
     ):
         client.publish(DECISION, raw.encode())
         client.run_until(time.monotonic() + 0.1)
-    w.until(lambda: evil in w.text("#events"))
+    w.until(lambda: evil in w.text("#changes"))
     w.page.wait_for_timeout(1500)
-    assert w.page.locator("img, #events script").count() == 0 and not [f for f in w.faults if "dialog" in f or "onerror" in f]
+    assert w.page.locator("img, body script").count() == 0 and not [f for f in w.faults if "dialog" in f or "onerror" in f]
     assert stack.processes["web"].poll() is None and w.text("#mode").lower() == "auto"
     client.close()
     w.page.close()
@@ -150,10 +119,38 @@ def test_page_says_that_it_hears_nothing_and_comes_back(browser: Any, address: s
     w = Window(browser, address)
     stack.broker.kill()
     w.until(lambda: "broker" in w.text("#banner") or "stale" in w.text("#banner"))
+    w.until(lambda: "no data since" in w.text("#banner"))
     assert w.page.locator("#banner").is_visible()
     stack.broker.restart()
     w.until(lambda: w.text("#banner") == "", 60.0)
+    w.until(lambda: w.count(".trend polyline") >= 8)
     assert not w.page.locator("#banner").is_visible() and w.text("#mode")
+    w.page.close()
+
+
+@needs_browser
+@pytest.mark.nightly
+def test_held_setpoint_is_shown_with_its_reason(browser: Any, address: str, stack: Stack) -> None:
+    w = Window(browser, address)
+    words = ["mode", "--hold", "hall1.sat_sp=22.5", "--reason", "filter change, J. Li", "--for", "2h"]
+    assert stack.ask(*words) == 0
+    w.until(lambda: "filter change, J. Li" in w.text("#held") and "in 2 h" in w.text("#held"))
+    w.until(lambda: "by a person" in w.text("#changes") and "held at 22.5" in w.text("#changes"))
+    assert "held" in w.text("#sps") and not w.faults
+    w.page.close()
+
+
+@needs_browser
+@pytest.mark.nightly
+def test_page_says_since_when_the_controller_is_silent(browser: Any, address: str, stack: Stack) -> None:
+    w = Window(browser, address)
+    stack.kill("daemon")
+    w.until(lambda: "No decision" in w.text("#banner"))
+    assert re.search(r"no data since \d\d:\d\d:\d\d", w.text("#banner")) and "itself" in w.text("#banner")
+    stack.start("daemon")
+    w.until(lambda: w.text("#banner") == "", 60.0)
+    w.until(lambda: w.count(".gap") >= 1)  # the silence stays to be seen
+    assert not w.faults
     w.page.close()
 
 
@@ -163,6 +160,12 @@ def ask(port: int, method: str, path: str) -> http.client.HTTPResponse:
     answer = connection.getresponse()
     answer.read()
     return answer
+
+
+def read(port: int, path: str) -> bytes:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5.0)
+    connection.request("GET", path)
+    return connection.getresponse().read()
 
 
 @pytest.fixture
@@ -177,6 +180,7 @@ def test_server_only_reads_and_only_known_paths(server: PageServer) -> None:
     assert good.status == 200 and good.getheader("X-Content-Type-Options") == "nosniff"
     policy = good.getheader("Content-Security-Policy") or ""
     assert "default-src 'none'" in policy and "unsafe" not in policy
+    assert ask(server.port, "GET", "/runbooks.html").status == 200 and ask(server.port, "GET", "/trends/hour.json").status == 404
     for path in ("/nothing", "/../coolctl/web.py", "/%2e%2e/x", "//x"):
         assert ask(server.port, "GET", path).status == 404
     for method in ("POST", "PUT", "DELETE"):

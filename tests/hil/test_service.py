@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from machine import Machine, machine, why_not
 
+from coolctl.edge.journal import ENTRY_BYTES
+
 pytestmark = [
     pytest.mark.hil,
     pytest.mark.slow,
@@ -64,6 +66,52 @@ def test_everything_starts_and_leases(box: Machine) -> None:
     assert "html" in page
     metrics = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:9464/metrics').read().decode())"
     assert "coolctl_ticks_total" in box.run("/opt/coolctl/bin/python", "-c", metrics)
+
+
+def entries(box: Machine, *matches: str) -> list[dict[str, str]]:
+    """Entries of the journal, as `journalctl -o json` has them."""
+    out = box.run("journalctl", "-o", "json", "--no-pager", *matches)
+    return [json.loads(line) for line in out.splitlines()]
+
+
+def test_the_journal_has_fields_to_look_for(box: Machine) -> None:
+    modes = entries(box, "COOLCTL_SITE=hall1mw", "COOLCTL_EVENT=mode")
+    assert modes and all(e["COOLCTL_REASON"] in e["MESSAGE"] and e["COOLCTL_MODE"] and e["COOLCTL_TICK"] for e in modes)
+    assert {e["_SYSTEMD_UNIT"] for e in modes} == {f"{DAEMON}.service"} and {e["_TRANSPORT"] for e in modes} == {"journal"}
+    leases = entries(box, "SYSLOG_IDENTIFIER=coolctl-gateway", "COOLCTL_EVENT=lease")
+    assert leases[0]["COOLCTL_REASON"] == "leased" and leases[0]["PRIORITY"] == "5"
+    assert len(entries(box, "-u", DAEMON)) < 100, "a quiet plant says little"
+
+
+def test_an_entry_takes_no_more_of_the_disk_than_is_counted(box: Machine) -> None:
+    count = 30_000
+    folders = "[*os.walk('/run/log/journal'), *os.walk('/var/log/journal')]"
+    size = f"import os; print(sum(os.stat(os.path.join(d, f)).st_size for d, _, fs in {folders} for f in fs))"
+    code = (
+        "import time; from coolctl.edge.journal import Journal, Line; j = Journal('flood', {'COOLCTL_SITE': 'x'}, native=True)\n"
+        f"for k in range({count}):\n"
+        "    j._send(__import__('coolctl.edge.journal', fromlist=['encode']).encode({**j._fields, 'MESSAGE': f'fallback: number {k}', "
+        "'PRIORITY': '4', 'COOLCTL_EVENT': 'mode', 'COOLCTL_REASON': f'number {k}', 'COOLCTL_TICK': str(k)}), 4, '')\n"
+        "    time.sleep(0.0002)\n"
+        "print(j.lost)"
+    )
+    flood = [
+        "systemd-run",
+        "--wait",
+        "--pipe",
+        "--quiet",
+        "-p",
+        "LogRateLimitIntervalSec=0",
+        "/opt/coolctl/bin/python",
+        "-c",
+        code,
+    ]
+    before = int(box.run("/opt/coolctl/bin/python", "-c", size))
+    lost = int(box.run(*flood, timeout_s=300.0))
+    box.run("journalctl", "--sync")
+    each_bytes = (int(box.run("/opt/coolctl/bin/python", "-c", size)) - before) / (count - lost)
+    print(f"{each_bytes:.0f} bytes of the journal for an entry of about 150 bytes; {lost} lost")
+    assert count - lost > count / 2 and each_bytes <= 150 + ENTRY_BYTES
 
 
 def test_the_sandbox_holds(box: Machine) -> None:

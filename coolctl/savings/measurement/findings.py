@@ -12,23 +12,26 @@ from coolctl.control.mode import MODES
 from coolctl.control.shield import LIMITS
 from coolctl.savings.measurement.figures import key_figures
 from coolctl.savings.measurement.gather import Gap, Gathered
+from coolctl.savings.measurement.model_error import plain
 from coolctl.savings.measurement.normalise import Fit
 from coolctl.savings.measurement.paired import PAIRS_MIN, Interval, PairedResult, paired_saving
 from coolctl.savings.measurement.shadow import relaxation, shadow_saving
+from coolctl.savings.measurement.watched import Watched, findings_of
 
 SERVICE_SLACK_K, SERVICE_SLACK_K_MIN = 0.05, 0.5
 GAPS_SHOWN = 50
 DAMAGE_SHOWN = 50
 
 
-def findings(groups: list[Gathered]) -> dict[str, Any]:
-    """Of the configuration that most was recorded of; the others stand beside it with their own saving."""
+def findings(groups: list[Gathered], seen: Watched | None = None) -> dict[str, Any]:
+    """Of the configuration that most was recorded of; the others stand beside it with their own saving. `seen` in shadow."""
     main = groups[0]
     span_h = max((main.last_s - main.first_s) / 3600.0, 1e-9)
-    return _plain({
+    return plain({
         "format_version": 1, "coolctl_version": __version__, "site": main.site.name,
         "period": {"from": _moment(main, main.first_s), "to": _moment(main, main.last_s), "span_h": span_h},
-        "saving": saving_of(main), "service": service_of(main), "figures": key_figures(main),
+        "saving": saving_of(main), "shadow": findings_of(seen) if seen else None,
+        "service": service_of(main), "figures": key_figures(main),
         "hours_by_mode": {m: s / 3600.0 for m, s in zip(MODES, main.mode_s, strict=True) if s > 0.0},
         "interventions": {n: main.limit_s[k] / 3600.0 for k, n in enumerate(LIMITS) if main.limit_s[k] > 0.0},
         "gaps": gaps_of(main), "damage": [d for g in groups for d in g.damage][:DAMAGE_SHOWN],
@@ -127,14 +130,3 @@ def _moment(g: Gathered, clock_s: float) -> str:
     if not g.wall_clock:
         return f"{clock_s:.0f} s of the run"
     return datetime.datetime.fromtimestamp(clock_s, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-def _plain(value: Any) -> Any:
-    """Numbers that JSON knows; what is not known is null."""
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    if isinstance(value, float):
-        return round(value, 6) if math.isfinite(value) else None
-    return value

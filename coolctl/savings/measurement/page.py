@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-import html
 from typing import Any
+
+from coolctl.savings.measurement.html import cell as _e
+from coolctl.savings.measurement.html import number as _n
+from coolctl.savings.measurement.html import percent as _p
+from coolctl.savings.measurement.html import table as _table
+from coolctl.savings.measurement.watched_page import section
 
 STYLE = """
 :root{color-scheme:light}*{box-sizing:border-box}
@@ -23,7 +28,7 @@ code{overflow-wrap:anywhere;font-size:.85em}a:focus-visible,.scroll:focus-visibl
 def render(found: dict[str, Any], pictures: list[tuple[str, str]]) -> str:
     """The page of a report."""
     body = "".join((
-        _head(found), _saving(found["saving"]), _service(found["service"], found["rack_inlet_limit_c"]), _figures(found["figures"]),
+        _head(found), _saving(found["saving"]), section(found["shadow"]) if found["shadow"] else "", _service(found["service"], found["rack_inlet_limit_c"]), _figures(found["figures"]),
         _gaps(found["gaps"], found["damage"]), _envelope(found["envelope_relaxation"]),
         "".join(f"<figure><figcaption>{_e(title)}</figcaption>{svg}</figure>" for title, svg in pictures), _hours(found), _source(found),
     ))  # fmt: skip
@@ -32,28 +37,6 @@ def render(found: dict[str, Any], pictures: list[tuple[str, str]]) -> str:
         f"<title>coolctl report: {_e(found['site'])}</title><style>{STYLE}</style></head><body>"
         f'<a class="skip" href="#saving">To the saving</a><main>{body}</main></body></html>\n'
     )
-
-
-def _e(value: Any) -> str:
-    return html.escape(str(value))
-
-
-def _p(ratio: float | None, signed: bool = False) -> str:
-    return "not known" if ratio is None else f"{100 * ratio:+.1f} %" if signed else f"{100 * ratio:.1f} %"
-
-
-def _n(value: float | None, form: str = ".2f") -> str:
-    return "not known" if value is None else format(value, form)
-
-
-def _table(head: list[str], rows: list[list[str]], name: str) -> str:
-    if not rows:
-        return "<p>None.</p>"
-    top = "".join(f'<th scope="col"{"" if k == 0 else " class=n"}>{_e(h)}</th>' for k, h in enumerate(head))
-    lines = "".join(
-        "<tr>" + "".join(f"<td{'' if k == 0 else ' class=n'}>{_e(c)}</td>" for k, c in enumerate(row)) + "</tr>" for row in rows
-    )
-    return f'<div class="scroll" tabindex="0" role="region" aria-label="{_e(name)}"><table><thead><tr>{top}</tr></thead><tbody>{lines}</tbody></table></div>'
 
 
 def _head(f: dict[str, Any]) -> str:

@@ -12,11 +12,12 @@ from coolctl.errors import CoolctlError
 from coolctl.savings.measurement.gather import Gathered
 from coolctl.savings.measurement.normalise import expected_kwh
 from coolctl.savings.measurement.paired import match, normalised
+from coolctl.savings.measurement.watched import Watched, power_by_hour
 
 BLUE, OCHRE, GREY = "#2b6f8f", "#c9952c", "#7f8d94"
 
 
-def pictures(g: Gathered, found: dict[str, Any]) -> list[tuple[str, str]]:
+def pictures(g: Gathered, found: dict[str, Any], seen: Watched | None = None) -> list[tuple[str, str]]:
     """(title, SVG) of each picture that the recordings allow. `CoolctlError` without matplotlib."""
     try:
         import matplotlib
@@ -27,6 +28,8 @@ def pictures(g: Gathered, found: dict[str, Any]) -> list[tuple[str, str]]:
     made = [("Cooling energy over wet bulb, each quarter of an hour", _weather(g))]
     if found["saving"]["method"] == "switchback":
         made.append(("Saving of each pair of blocks, in order of time", _pairs(g)))
+    if seen is not None:
+        made.append(("In shadow: power as metered, in the model, and as forecast", _watched(seen)))
     made.append(("Hours by mode", _modes(found["hours_by_mode"])))
     return made
 
@@ -83,6 +86,24 @@ def _pairs(g: Gathered) -> str:
     axes.set_ylabel("saved, %")
     axes.legend(frameon=False)
     return _svg(figure, "pairs", "Saving of each matched pair of blocks, percent")
+
+
+def _watched(seen: Watched) -> str:
+    import matplotlib.pyplot as plt
+
+    hours, metered, modelled, forecast = power_by_hour(seen)
+    figure, axes = plt.subplots(figsize=(7.0, 3.0))
+    for kwh, name, colour, line in (
+        (metered, "metered", "black", "-"),
+        (modelled, "the model, as driven", GREY, "--"),
+        (forecast, "forecast", BLUE, "-"),
+    ):
+        axes.plot(hours, kwh, line, color=colour, linewidth=1.0, label=name)
+    axes.set_xlabel("hours of the record")
+    axes.set_ylabel("cooling power, kW")
+    axes.set_ylim(bottom=0.0)
+    axes.legend(frameon=False)
+    return _svg(figure, "watched", "Cooling power metered, in the model, and forecast in shadow")
 
 
 def _modes(hours: dict[str, float]) -> str:
