@@ -31,6 +31,7 @@ FLOORS = (
 PURE = ("coolctl.thermal.", "coolctl.control.")
 NOT_IN_PURE = {"time", "datetime", "socket", "threading", "logging", "os", "pathlib", "paho", "prometheus_client", "onnxruntime"}
 MAY_KNOW_THE_PLANT = {"coolctl.demo", "coolctl.cli_evaluate", "coolctl.cli_commission"}
+READER = "tools.metrics_page"  # reads the exposition as a scraper does
 BENCH = "coolctl.bench."  # sets a library's own way beside ours, and drives the plant that it measures
 OWNERS = {"paho": "coolctl.edge.mqtt", "prometheus_client": "coolctl.edge.metrics", "onnxruntime": "coolctl.edge.onnx_policy"}
 CATCH_ALL = {
@@ -76,7 +77,7 @@ def faults_of_layering(module: str, source: str) -> Iterator[str]:
     """What this module imports that it may not."""
     for other in imports(source):
         top = other.split(".")[0]
-        if top in OWNERS and not module.startswith((OWNERS[top], BENCH)):  # `mqtt_probe` is the edge `mqtt` too
+        if top in OWNERS and not module.startswith((OWNERS[top], BENCH, READER)):  # `mqtt_probe` is the edge `mqtt` too
             yield f"{top} belongs to {OWNERS[top]}"
         if module.startswith(PURE) and top in NOT_IN_PURE:
             yield f"{other}: the control law is told the time and talks to nobody"

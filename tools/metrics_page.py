@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import yaml
+from prometheus_client.parser import text_string_to_metric_families
 
 from coolctl.control.mode import MODES
 from coolctl.edge.metrics import COUNTERS, GAUGES, MetricsServer, MetricsView
@@ -33,7 +34,7 @@ def families() -> list[Any]:
     server = MetricsServer("127.0.0.1", 0)
     try:
         server.publish(_view(), {"compute": 0.01, "publish": 0.01})
-        return list(server.registry.collect())
+        return list(text_string_to_metric_families(server.render().decode()))
     finally:
         server.close()
 
