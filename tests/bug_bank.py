@@ -114,7 +114,7 @@ BUGS = (
     Bug(S, "if c.available <= u[U_CHILLERS] < last[U_CHILLERS]:", "if False:", SHIELD),
     # sensors
     Bug(H, "np.where(self.doubt != NOT, np.nan, value) if self.doubt.any() else value", "value", HEALTH),
-    Bug(H, "& ~(self._is_rack & (value > self._believed))", "", HEALTH),
+    Bug(H, " and not (is_rack[i] and value[i] > believed[i])", "", HEALTH),
     Bug(H, "hottest = np.fmax(est.inlet_max_c, self.virtual_c)", "hottest = est.inlet_max_c", HEALTH),
     Bug("coolctl/points.py", "age_s > self.table.age_max_s)", "age_s > 1e9)", POINTS),
     # numbers

@@ -100,7 +100,7 @@ def test_broken_invariant_is_counted_and_said(site, tmp_path: Path, monkeypatch:
     daemon = stack.one.daemon
     said: list[str] = []
     publish = daemon.link.publish
-    monkeypatch.setattr(daemon.link, "publish", lambda d, lines: (said.extend(lines), publish(d, lines)))
+    monkeypatch.setattr(daemon.link, "publish", lambda d, lines, held: (said.extend(lines), publish(d, lines, held)))
     monkeypatch.setattr(daemon.audit.watch, "look", lambda record: [Violation("I-03", "chwst_sp jumped")])
     stack.run(2)
     assert daemon.violations["I-03"] == 2 and said[0] == "broken invariant I-03: chwst_sp jumped"
