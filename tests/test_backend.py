@@ -66,29 +66,25 @@ def test_what_kills_every_process_is_given_up() -> None:
         list(over(killed, ITEMS))
 
 
-def failed(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
-    """Exit code and the one line of an `evaluate` that cannot start."""
-    code = cli.main(["evaluate", "--site", str(SITE), "--controllers", "b1", "--hours", "1", "--step", "60", *words])
-    out, err = capsys.readouterr()
-    assert not out and err.count("\n") == 1, err
-    return code, err
-
-
 def test_a_scheduler_goes_with_dask_alone(capsys: pytest.CaptureFixture[str]) -> None:
-    code, line = failed(capsys, "--scheduler", "tcp://127.0.0.1:1")
-    assert code == EXIT_USAGE and "--backend dask" in line
+    words = ["evaluate", "--site", str(SITE), "--controllers", "b1", "--scheduler", "tcp://127.0.0.1:1"]
+    assert cli.main(words) == EXIT_USAGE
+    assert capsys.readouterr() == ("", "--scheduler goes with --backend dask\n")
 
 
-def test_without_the_extra_it_says_which(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_the_extra_it_says_which(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    pytest.importorskip("sklearn")
     monkeypatch.setitem(sys.modules, "distributed", None)
-    code, line = failed(capsys, "--backend", "dask")
-    assert code == EXIT_FAILED and "coolctl[cluster]" in line
+    words = ["train", "--site", str(SITE), "--out", str(tmp_path / "x"), "--cache", str(tmp_path), "--backend", "dask"]
+    assert cli.main(words) == EXIT_FAILED
+    out, err = capsys.readouterr()
+    assert not out and err.count("\n") == 1 and "coolctl[cluster]" in err
 
 
 @pytest.mark.parametrize("listens", [False, True], ids=["nobody", "silent"])
-def test_a_scheduler_that_does_not_answer_is_said_soon(
-    listens: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_scheduler_that_does_not_answer_is_said_soon(listens: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("distributed")
     monkeypatch.setattr(backend, "CONNECT_S", 0.25)
     with socket.socket() as taken:
@@ -97,8 +93,9 @@ def test_a_scheduler_that_does_not_answer_is_said_soon(
             taken.listen(1)
         address = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
         begun_s = time.monotonic()
-        code, line = failed(capsys, "--backend", "dask", "--scheduler", address)
-    assert code == EXIT_UNREACHABLE and address in line
+        with pytest.raises(SweepError) as error, sweep(asked("--backend", "dask", "--scheduler", address), 1):
+            pass
+    assert error.value.exit_code == EXIT_UNREACHABLE and address in str(error.value) and "\n" not in str(error.value)
     assert time.monotonic() - begun_s < 5.0, "half a second, on a busy machine"
 
 
