@@ -72,9 +72,15 @@ def test_a_scheduler_goes_with_dask_alone(capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr() == ("", "--scheduler goes with --backend dask\n")
 
 
-def test_without_the_extra_it_says_which(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_without_the_extra_it_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(SweepError, match=r"coolctl\[cluster\]") as error, sweep(asked("--backend", "dask"), 1):
+        pass
+    assert error.value.exit_code == EXIT_FAILED
+
+
+@pytest.mark.nightly
+def test_train_says_so_too(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     pytest.importorskip("sklearn")
     monkeypatch.setitem(sys.modules, "distributed", None)
     words = ["train", "--site", str(SITE), "--out", str(tmp_path / "x"), "--cache", str(tmp_path), "--backend", "dask"]
