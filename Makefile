@@ -16,7 +16,7 @@ $(STAMP): pyproject.toml constraints.txt tools/system_packages.sh
 	@echo "== virtual environment"
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	@echo "== Python packages (a few minutes the first time)"
-	@$(VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,demo,report,dev]'
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,demo,report,cluster,dev]'
 	@touch $(STAMP)
 	@echo "== warming up the compiled kernels"
 

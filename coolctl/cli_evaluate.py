@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import datetime
 import functools
 import statistics
 import sys
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from coolctl import backend
 from coolctl.cli_args import emit_json, folder, hours, not_negative, output, positive, ratio
 from coolctl.control.guideline36 import Tuning
 from coolctl.controller import BASELINES, Controller, RuleController
@@ -56,7 +55,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--step", type=positive, default=1.0, metavar="S", help="plant seconds a tick, 1 to 60 (default 1)")
     parser.add_argument("--mismatch", type=not_negative, default=0.0, metavar="P", help="true plants within ±P of the model")
     parser.add_argument("--plants", type=int, default=1, metavar="N", help="how many plants to draw (default 1)")
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time (default 1)")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time on this machine (default 1)")
+    backend.add_arguments(parser)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--policy", default="", help="folder or name under models/ (default: the site's)")
     parser.add_argument(
@@ -118,9 +118,7 @@ class Campaign:
 
     def run(self) -> dict[str, Any]:
         """The ledger; with several plants their mean savings, and each plant's own."""
-        with contextlib.ExitStack() as stack:
-            jobs = self.args.jobs
-            self._map: Any = stack.enter_context(ProcessPoolExecutor(jobs)).map if jobs > 1 else map
+        with backend.sweep(self.args, self.args.jobs) as self._sweep:
             ledgers = self._ledgers()
         first = ledgers[0]
         return first if len(ledgers) == 1 else {**first, "plants": over_plants(ledgers)}
@@ -129,7 +127,7 @@ class Campaign:
         """One account for each controller, plant and tuning, over all spans."""
         runs = [Run(name, plant, *span, tuning) for name, plant, tuning in wanted for span in self._spans_of(plant)]
         found = []
-        for k, (account, profile) in enumerate(self._map(functools.partial(run_one, self.args), runs), start=1):
+        for k, (account, profile) in enumerate(self._sweep(functools.partial(run_one, self.args), runs), start=1):
             found.append(account)
             self._gather(runs[k - 1], profile)
             if sys.stderr.isatty():

@@ -17,7 +17,7 @@ FILE_LINES_MAX, FUNCTION_LINES_MAX = 400, 60
 
 # A module may import from its own floor and from below. `pkg` stands for everything in it.
 FLOORS = (
-    ("jit", "errors", "strict_json", "toml_lines", "schema_base", "invariants", "paths", "cli_args"),
+    ("jit", "errors", "strict_json", "toml_lines", "schema_base", "invariants", "paths", "cli_args", "backend"),
     ("num", "units", "psychro", "recording", "lease", "proof", "onnx_graph", "toml_model", "equipment_schema", "edge_schema", "measure_schema", "site_schema"),
     ("points", "dialects", "tariff", "site_points", "site_nominal", "site_checks", "site"),
     ("thermal",),
@@ -33,7 +33,12 @@ NOT_IN_PURE = {"time", "datetime", "socket", "threading", "logging", "os", "path
 MAY_KNOW_THE_PLANT = {"coolctl.demo", "coolctl.cli_evaluate", "coolctl.cli_commission"}
 READER = "tools.metrics_page"  # reads the exposition as a scraper does
 BENCH = "coolctl.bench."  # sets a library's own way beside ours, and drives the plant that it measures
-OWNERS = {"paho": "coolctl.edge.mqtt", "prometheus_client": "coolctl.edge.metrics", "onnxruntime": "coolctl.edge.onnx_policy"}
+OWNERS = {
+    "paho": "coolctl.edge.mqtt",
+    "prometheus_client": "coolctl.edge.metrics",
+    "onnxruntime": "coolctl.edge.onnx_policy",
+    "distributed": "coolctl.backend",
+}
 CATCH_ALL = {
     "coolctl.control.tick": "whatever a network does, the rule baseline goes on",
     "tools.faults": "a row that fails is a result; the rows after it are still played",
@@ -171,4 +176,15 @@ def test_daemon_process_never_loads_training_or_plant() -> None:
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     loaded = set(run.stdout.split())
     assert "coolctl" in loaded and "paho" in loaded
-    assert not loaded & {"sklearn", "onnx", "skl2onnx", "joblib", "pandas", "sim_plant", "amqtt", "playwright", "pytest"}
+    assert not loaded & {
+        "sklearn",
+        "onnx",
+        "skl2onnx",
+        "joblib",
+        "distributed",
+        "pandas",
+        "sim_plant",
+        "amqtt",
+        "playwright",
+        "pytest",
+    }

@@ -25,13 +25,18 @@ MINUTES = 30.0
 
 def labels_s(chunks: int, workers: int, seed: int) -> float:
     """Wall seconds of `chunks` chunks of labels with `workers` processes, started and warm."""
+    from coolctl.backend import local
     from coolctl.training.dataset import CHUNK, make
 
     site = str(shared_folder("config") / "sites" / "hall1mw.toml")
-    with tempfile.TemporaryDirectory(prefix="coolctl-bench-") as folder, contextlib.redirect_stderr(io.StringIO()):
-        make([site], workers * CHUNK, seed + 1000, Path(folder), workers)  # processes up, kernels loaded
+    with (
+        tempfile.TemporaryDirectory(prefix="coolctl-bench-") as folder,
+        contextlib.redirect_stderr(io.StringIO()),
+        local(workers) as sweep,
+    ):
+        make([site], workers * CHUNK, seed + 1000, Path(folder), sweep)  # processes up, kernels loaded
         begun = time.monotonic()
-        make([site], chunks * CHUNK, seed, Path(folder), workers)
+        make([site], chunks * CHUNK, seed, Path(folder), sweep)
         return time.monotonic() - begun
 
 

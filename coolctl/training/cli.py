@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from coolctl import backend
 from coolctl.site import Site, load_site
 
 VERSIONS = ("scikit-learn", "skl2onnx", "onnx", "numpy", "numba")
@@ -22,7 +23,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, metavar="models/NAME", help="folder for policy.onnx and passport.json")
     parser.add_argument("--examples", type=int, default=6000, help="expert labels (default 6000)")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument(
+        "--workers",
+        "--jobs",
+        type=int,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="processes of this machine (default: its cores)",
+    )
+    backend.add_arguments(parser)
     parser.add_argument("--cache", metavar="DIR", help="where finished labels are kept (default: the user's cache folder)")
 
 
@@ -34,7 +43,8 @@ def main(args: argparse.Namespace) -> int:
 
     sites = [load_site(path) for path in args.site]
     cache = Path(args.cache) if args.cache else _cache_folder(sites)
-    x, y = make(args.site, args.examples, args.seed, cache, args.workers)
+    with backend.sweep(args, args.workers) as sweep:
+        x, y = make(args.site, args.examples, args.seed, cache, sweep)
     print(f"{len(x)} labels; fitting", file=sys.stderr)
     model = fit(x, y, args.seed)
     raw = export.to_onnx(model)

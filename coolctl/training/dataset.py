@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from coolctl.backend import Sweep
 from coolctl.control.policy import F32
 from coolctl.site import load_site
 from coolctl.training.expert import Example, Expert
@@ -16,8 +17,9 @@ from coolctl.training.expert import Example, Expert
 CHUNK = 50
 
 
-def solve_chunk(site_path: str, seed: int, chunk: int) -> list[Example]:
+def solve_chunk(job: tuple[str, int, int]) -> list[Example]:
     """One chunk of examples: the same for the same site, seed and number, wherever it runs."""
+    site_path, seed, chunk = job
     expert = Expert(load_site(site_path))
     rng = np.random.default_rng([seed, chunk])
     found: list[Example] = []
@@ -32,16 +34,14 @@ def _rows(examples: Sequence[Example]) -> tuple[F32, F32]:
     return np.array([e.features for e in examples]), np.array([e.outputs for e in examples])
 
 
-def make(sites: Sequence[str], examples: int, seed: int, cache: Path, workers: int) -> tuple[F32, F32]:
+def make(sites: Sequence[str], examples: int, seed: int, cache: Path, sweep: Sweep) -> tuple[F32, F32]:
     """Features and labels [examples]; finished chunks are kept in `cache` and not solved again."""
-    from joblib import Parallel, delayed
-
     cache.mkdir(parents=True, exist_ok=True)
     jobs = [(sites[k % len(sites)], seed, k) for k in range(-(-examples // CHUNK))]
     files = [cache / f"chunk-{s}-{k:05d}.npz" for _, s, k in jobs]
     todo = [(job, f) for job, f in zip(jobs, files, strict=True) if not f.exists()]
     started_s = time.monotonic()
-    solved = Parallel(n_jobs=workers, return_as="generator")(delayed(solve_chunk)(*job) for job, _ in todo)
+    solved = sweep(solve_chunk, [job for job, _ in todo])
     for done, ((_, path), found) in enumerate(zip(todo, solved, strict=True), start=1):
         x, y = _rows(found)
         temporary = path.with_suffix(".part.npz")
