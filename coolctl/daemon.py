@@ -229,7 +229,9 @@ class Daemon:
         grant = self._grant(command)
         held = self.holds.take(command, time.time())
         self.controller.override(self.holds.vector())
+        late_before = self._late()
         decision = self.controller.tick_snapshot(snap, gateway)
+        late = self._late() != late_before
         computed_s = time.monotonic()
         broken = self._judge(decision, snap, gateway, bool(grant), late_s, computed_s - started_s)
         news = self._decision_lines.look(decision, self.link.decoder.faults)
@@ -240,7 +242,7 @@ class Daemon:
             events += [{"hold": text} for text in held + broken]
             if self._assigned != before:
                 events.append({"switchback": self._assigned.name, "block": str(self._assigned.block)})
-            self.recorder.append(pack(snap, gateway, grant, decision, self._clock_s, self._assigned), events)
+            self.recorder.append(pack(snap, gateway, grant, decision, self._clock_s, self._assigned, late), events)
         done_s = time.monotonic()
         missed = late_s > LATE_MAX_S or done_s - started_s > COMPUTE_MAX_S
         self.overruns = self.overruns + 1 if missed else 0
@@ -257,6 +259,10 @@ class Daemon:
                 self.evidence.write()
             self.certificate_ends_s = ends_s(self.link.cert_file)  # a new one is taken with the next connection
             gc.collect(1)  # at a moment of our choosing; the old generation stays frozen
+
+    def _late(self) -> int:
+        """How often the policy's answer was not waited for."""
+        return self.policy.late if isinstance(self.policy, TimeBox) else 0
 
     def _log(self, decision: Decision, snap: Snapshot, news: list[Line], held: list[str], broken: list[str]) -> None:
         """What is new in this tick, into the journal."""

@@ -127,6 +127,7 @@ def _replay(
     recorded_at, now_at = [names.index(n) for n in shared], [now_names.index(n) for n in shared]
     model_now_at = now_names.index("term:plan_w")
     model_then_at = names.index("term:plan_w") if "term:plan_w" in names else -1
+    late_at = names.index("policy_late") if "policy_late" in names else -1
     started = time.perf_counter()
     for block in recording.rows():
         for row in block:
@@ -137,9 +138,11 @@ def _replay(
             if grant:
                 controller.grant(grant, "recorded")
             controller.control.override_u = unpack.overrides(row)
+            then = unpack.decision(row)
+            controller.control.withheld = late_at >= 0 and bool(then[late_at] > 0.5)
             decision = controller.tick_snapshot(snap, gateway)
             ticks, last_s = ticks + 1, snap.now_s
-            now, then = decision.row(), unpack.decision(row)
+            now = decision.row()
             mine, theirs = now[now_at], then[recorded_at]
             if difference is None and not what_if and mine.tobytes() != theirs.tobytes():
                 difference = _first_difference(ticks, snap.now_s, shared, theirs, mine)

@@ -23,8 +23,8 @@ GATEWAY_COLUMNS = ("gateway:age_s", "gateway:confirmed", "gateway:hand", "gatewa
 NO_GRANT = -1.0
 # Inputs that older versions did not have yet, and what stood for them then: nobody else held a gateway, nobody could override.
 HELD_BEFORE, OVERRIDE_BEFORE = 1.0, math.nan
-# Neither input nor decision: behind both, so that recordings without them replay as before.
-TEST_COLUMNS = ("clock_s", "switchback:block", "switchback:arm")
+# Behind inputs and decision, so that recordings without them replay as before: the test's, and whether the policy was late.
+MORE_COLUMNS = ("clock_s", "switchback:block", "switchback:arm", "policy_late")
 
 
 def columns(site: Site) -> list[str]:
@@ -34,18 +34,20 @@ def columns(site: Site) -> list[str]:
     for kind in ("value", "age_s", "quality"):
         names += [f"{kind}:{i}" for i in ids]
     overrides = [f"override:{name}" for name in site.u_names]
-    return [*names, *GATEWAY_COLUMNS, *overrides, *row_columns(site), *TEST_COLUMNS]
+    return [*names, *GATEWAY_COLUMNS, *overrides, *row_columns(site), *MORE_COLUMNS]
 
 
 def pack(
     snap: Snapshot, gateway: GatewayView, grant: str, decision: Decision, clock_s: float = math.nan,
-    assigned: Assigned = NOT_ASSIGNED,
+    assigned: Assigned = NOT_ASSIGNED, late: bool = False,
 ) -> F64:  # fmt: skip
-    """One tick as a row; `grant` is the mode granted anew in this tick, or empty, `clock_s` the clock of the switchback."""
+    """One tick as a row; `grant` is the mode granted anew in this tick, or empty, `clock_s` the clock of the switchback, `late`
+    whether the policy's answer was not waited for."""
     code = float(MODES.index(grant)) if grant else NO_GRANT
     view = (gateway.age_s, float(gateway.confirmed), float(gateway.hand), float(gateway.overrun), code, float(gateway.held))
     held = decision.u_override if decision.u_override is not None else np.full(len(decision.u), np.nan)
-    return np.concatenate([(snap.now_s,), snap.value, snap.age_s, snap.quality, view, held, decision.row(), (clock_s, *assigned)])
+    more = (clock_s, *assigned, float(late))
+    return np.concatenate([(snap.now_s,), snap.value, snap.age_s, snap.quality, view, held, decision.row(), more])
 
 
 class Unpacker:

@@ -74,8 +74,17 @@ class Run:
         return [values[0], *(b for a, b in pairwise(values) if a != b)]
 
 
-@pytest.mark.parametrize("name", ["b1", "b2lite", "b2"])
-@pytest.mark.parametrize(("start", "load"), [("01-15T06", 0.6), ("07-15T12", 0.85)])
+@pytest.mark.parametrize(
+    ("name", "start", "load"),
+    [
+        ("b2", "01-15T06", 0.6),
+        ("b2", "07-15T12", 0.85),
+        ("b1", "07-15T12", 0.85),
+        pytest.param("b1", "01-15T06", 0.6, marks=pytest.mark.nightly),
+        pytest.param("b2lite", "01-15T06", 0.6, marks=pytest.mark.nightly),
+        pytest.param("b2lite", "07-15T12", 0.85, marks=pytest.mark.nightly),
+    ],
+)
 def test_baseline_keeps_the_racks_and_does_not_hunt(site: Site, name: str, start: str, load: float) -> None:
     run = Run(site, name, start, load).run(4 * 3600)
     assert run.hottest_c <= 26.0

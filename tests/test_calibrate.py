@@ -56,7 +56,7 @@ def true_factors(site: Site, plant: SimPlant) -> dict[str, float]:
     }
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, *(pytest.param(k, marks=pytest.mark.nightly) for k in (2, 3))])
 def test_power_factors_are_found_through_biased_sensors(site: Site, seed: int) -> None:
     run = Run(site, seed, 0.15, start="07-15T12", load=constant(0.8)).run(2 * 3600)
     found, true = run.factors(), true_factors(site, run.plant)

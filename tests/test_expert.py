@@ -30,6 +30,7 @@ def cheapest_w(expert: Expert, c: Conditions) -> float:
     return float(best)
 
 
+@pytest.mark.nightly
 def test_a_global_search_finds_nothing_cheaper(site: Site) -> None:
     expert, rng = Expert(site), np.random.default_rng(11)
     drawn = [expert.draw(rng) for _ in range(max(STATES) + 1)]

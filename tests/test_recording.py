@@ -22,7 +22,8 @@ from coolctl.cli import main
 from coolctl.control.tick import IN_PROCESS
 from coolctl.controller import Controller
 from coolctl.edge.recorder import Recorder
-from coolctl.errors import CoolctlError, RecordingError
+from coolctl.edge.time_box import Late
+from coolctl.errors import EXIT_CHECK_FAILED, CoolctlError, RecordingError
 from coolctl.recording import Recording
 from coolctl.site import Site
 from coolctl.trace import Unpacker, columns, header, open_recording, pack
@@ -220,6 +221,31 @@ def test_replay_is_bit_identical_and_fast(recorded: Path, capsys: pytest.Capture
     assert replay.main(arguments(str(recorded), "--verify")) == 0
     out = capsys.readouterr().out
     assert "bit for bit" in out and out.startswith("1200 ticks")
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_replay_knows_when_the_policy_was_late(site: Site, policy, tmp_path: Path, told: bool) -> None:  # type: ignore[no-untyped-def]
+    late = set(range(20, 23))
+
+    class Hesitant:
+        model_hash, tick = policy.model_hash, 0
+
+        def infer(self, x):  # type: ignore[no-untyped-def]
+            if self.tick in late:
+                raise Late
+            return policy.infer(x)
+
+    hesitant, plant = Hesitant(), SimPlant(site)
+    readings, controller = plant.reset(1), Controller(site, hesitant, "auto")
+    recorder = Recorder(tmp_path, site.name, columns(site), header(site, policy.model_hash, "default", "auto"))
+    for hesitant.tick in range(40):
+        controller.store.put_readings(readings, float(hesitant.tick))
+        snap = controller.store.snapshot(float(hesitant.tick))
+        decision = controller.tick_snapshot(snap)
+        recorder.append(pack(snap, IN_PROCESS, "", decision, late=told and hesitant.tick in late))
+        readings = plant.step(decision.setpoints, 1.0)
+    recorder.close()
+    assert replay.main(arguments(str(tmp_path), "--verify")) == (0 if told else EXIT_CHECK_FAILED)
 
 
 def test_replay_finds_the_first_difference(recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -123,6 +123,7 @@ class Tick:
         self._heard = False
         self.conditions = np.zeros(0)
         self.excitation: Excitation | None = None
+        self.withheld = False  # True for a recorded tick in which the policy's answer came too late
         self.override_u = np.full(U_HALL + 2 * count, np.nan)
         self._bits = np.zeros(U_HALL + 2 * count, dtype=np.int64)
 
@@ -296,6 +297,8 @@ class Tick:
 
     def _infer(self, x: F32) -> F32 | None:
         assert self.policy is not None
+        if self.withheld:
+            return None
         try:
             return np.asarray(self.policy.infer(x)[0], dtype=np.float32)
         except Exception:  # whatever a network or its engine does, this tick falls to the rule baseline

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import select
 import selectors
 import socket
 import ssl
@@ -29,6 +28,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from coolctl.edge.mqtt_socket import BufferedClient, certificate_ends_s, no_delay, readable
 from coolctl.errors import ConfigError, Fault
 from coolctl.site import Site
 
@@ -37,8 +37,10 @@ CONNECT_TIMEOUT_S = 5.0
 BACKOFF_MIN_S, BACKOFF_MAX_S = 0.5, 5.0
 HANDSHAKE_MAX_S = 5.0
 READ_ROUNDS = 256
-READ_BYTES = 1 << 16  # taken from the socket at once
 SUBSCRIBE_TOPICS = 100  # in one packet
+# A request that a bad link has garbled is granted all the same, for other topics, and nobody would ever know: it is said
+# once more after connecting, and whenever nothing at all comes, at pauses that grow.
+AGAIN_S, AGAIN_MAX_S = 4.0, 60.0
 
 
 class Message(NamedTuple):
@@ -66,24 +68,6 @@ class MqttSettings(NamedTuple):
     key_file: str = ""
 
 
-class _Client(paho.Client):
-    """paho with a buffer behind its socket: it asks for a packet in four pieces, each a call to the system of its own."""
-
-    _ahead = b""
-    _at = 0
-
-    def _sock_recv(self, bufsize: int) -> bytes:
-        if self._at >= len(self._ahead):
-            self._ahead, self._at = super()._sock_recv(READ_BYTES), 0
-        found = self._ahead[self._at : self._at + bufsize]
-        self._at += len(found)
-        return found
-
-    def has_more(self) -> bool:
-        """Whether bytes wait here that no selector can see."""
-        return self._at < len(self._ahead)
-
-
 class MqttClient:
     """Subscribes to `topics`; received messages wait in `inbox`. Call `run_until` to let it work."""
 
@@ -106,13 +90,14 @@ class MqttClient:
         self.expires_s = 0.0  # of the broker's certificate [s since 1970]
         self.ready = False
         self._v5 = settings.protocol != "3.1.1"
-        self._client: _Client | None = None
+        self._client: BufferedClient | None = None
         self._thread: threading.Thread | None = None
-        self._fresh: _Client | None = None
+        self._fresh: BufferedClient | None = None
         self._retry_at_s = 0.0
         self._handshake_s = 0.0
         self._backoff_s = BACKOFF_MIN_S
         self._subscribed: set[int] = set()
+        self._again_s, self._pause_s, self._heard = 0.0, AGAIN_S, -1
         self._selector = selectors.DefaultSelector()
         # Lets a finished connect wake the selector: no polling while the link is down.
         self._wake_r, self._wake_w = socket.socketpair()
@@ -134,9 +119,9 @@ class MqttClient:
             self._client.loop_write()
         self._drop("closed")
 
-    def _new_client(self) -> _Client:
+    def _new_client(self) -> BufferedClient:
         s = self.settings
-        client = _Client(
+        client = BufferedClient(
             CallbackAPIVersion.VERSION2, f"{s.client_id}-{random.getrandbits(32):08x}",
             clean_session=None if self._v5 else True, protocol=paho.MQTTv5 if self._v5 else paho.MQTTv311,
             reconnect_on_failure=False,
@@ -151,7 +136,7 @@ class MqttClient:
             client.will_set(*self.state(False), 1, True)
         elif self.will:
             client.will_set(self.will[0], self.will[1], 0, True)
-        client.on_socket_open = _no_delay
+        client.on_socket_open = no_delay
         client.on_message = self._on_message
         client.on_connect = self._on_connect
         client.on_subscribe = self._on_subscribe
@@ -162,7 +147,7 @@ class MqttClient:
         try:
             client = self._new_client()
             client.connect(self.settings.host, self.settings.port, self.settings.keepalive_s)
-            self.expires_s = _expires_s(client.socket())
+            self.expires_s = certificate_ends_s(client.socket())
             self._fresh = client
         except (OSError, ValueError) as error:
             self.last_error = str(error)
@@ -204,14 +189,28 @@ class MqttClient:
         self.connects += 1
         self._backoff_s = BACKOFF_MIN_S
         self._subscribed = set()
+        self._again_s, self._pause_s, self._heard = time.monotonic() + AGAIN_S, AGAIN_S, -1
+        self._subscribe(client)
+        if not self.topics:
+            self._online(client)
+
+    def _subscribe(self, client: paho.Client) -> None:
         for start in range(0, len(self.topics), SUBSCRIBE_TOPICS):
             some = self.topics[start : start + SUBSCRIBE_TOPICS]
             asked: list[Any] = [(t, self._options(t)) for t in some] if self._v5 else [(t, 0) for t in some]
             result, mid = client.subscribe(asked)
             if result == MQTTErrorCode.MQTT_ERR_SUCCESS and mid is not None:
                 self._subscribed.add(mid)
-        if not self.topics:
-            self._online(client)
+
+    def _subscribe_again(self, client: paho.Client, now_s: float) -> None:
+        """Once after connecting, and where nothing has come since the last look."""
+        if now_s < self._again_s or not self.topics:
+            return
+        silent = self.received == self._heard
+        if silent or self._heard < 0:
+            self._subscribe(client)
+        self._pause_s = min(2.0 * self._pause_s, AGAIN_MAX_S) if silent else AGAIN_S
+        self._again_s, self._heard = now_s + self._pause_s, self.received
 
     def _options(self, topic: str) -> SubscribeOptions:
         wanted = topic in self._retained
@@ -222,7 +221,7 @@ class MqttClient:
         if any(code.is_failure for code in codes):
             self.last_error = f"subscription refused: {codes[0]}"
         self._subscribed.discard(mid)
-        if not self._subscribed:
+        if not self._subscribed and not self.ready:
             self._online(client)
 
     def _online(self, client: paho.Client) -> None:
@@ -273,7 +272,7 @@ class MqttClient:
                 self._drop(self.last_error or "connection lost")
                 return
             sock = client.socket()
-            if sock is None or not (client.has_more() or _readable(sock)):
+            if sock is None or not (client.has_more() or readable(sock)):
                 return
 
     def _flush(self) -> None:
@@ -294,6 +293,8 @@ class MqttClient:
         if self._client is not None:
             if not self.ready and now_s - self._handshake_s > HANDSHAKE_MAX_S:
                 self._drop(self.last_error or "no answer from the broker")
+            elif self.ready:
+                self._subscribe_again(self._client, now_s)
             return
         if self._thread is not None and not self._thread.is_alive():
             self._thread = None
@@ -317,27 +318,6 @@ class MqttClient:
             with contextlib.suppress(KeyError, ValueError):  # closed under us: forgotten already
                 self._selector.unregister(self._registered)
             self._registered = None
-
-
-def _expires_s(sock: Any) -> float:
-    """End of the certificate at the other end [s since 1970]; 0 without one."""
-    found = sock.getpeercert() if isinstance(sock, ssl.SSLSocket) else None
-    return float(ssl.cert_time_to_seconds(str(found["notAfter"]))) if found and "notAfter" in found else 0.0
-
-
-def _readable(sock: Any) -> bool:
-    pending = getattr(sock, "pending", None)
-    if pending is not None and pending():
-        return True
-    peek = select.poll()
-    peek.register(sock, select.POLLIN)
-    return bool(peek.poll(0))
-
-
-def _no_delay(_client: Any, _data: Any, sock: Any) -> None:
-    # Nagle costs 40 ms between deadline and actuator; paho does not turn it off.
-    with contextlib.suppress(OSError, AttributeError):  # already closed: the connection itself will tell
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def settings_for(site: Site, broker: str, role: str) -> MqttSettings:

@@ -43,14 +43,20 @@ def ride_through_s(
     supply_jk = half_jk + p.buffer_m3 * 998.0 * CP_WATER_JKGK
     supply_c = chwst_c
     return_c = max(chwrt_c, chwst_c)
+    open_ratio = (u[U_CHW_DP] / p.chw_pump.head_static_pa) ** 0.5
+    air = np.empty(halls.shape[0])
     for h in range(halls.shape[0]):
         hall = room.hall_params(halls[h])
+        sat_sp_c = u[U_HALL + 2 * h]
+        # The fans run on and follow their demand: a ramp that is under way is not a loss of air.
+        follow = airflow_speed(w[W_HALL + h], sat_sp_c, sat_sp_c + 1.0, FAN_FOLLOW_RATIO, w[W_PRESSURE], hall)
+        air[h] = crah_air_kgs(clamp(follow, u[U_HALL + 2 * h + 1], 1.0), sat_sp_c, w[W_PRESSURE], hall)
         warm_c = u[U_HALL + 2 * h] + hall.server_delta_t_nom_k
         state[2 * h] = warm_c
         state[2 * h + 1] = warm_c - 2.0
     t_s = 0.0
     while t_s < horizon_s:
-        hottest_c, supply_c, return_c = _step(u, w, supply_c, return_c, supply_jk, half_jk, halls, p, state)
+        hottest_c, supply_c, return_c = _step(u, w, air, open_ratio, supply_c, return_c, supply_jk, half_jk, halls, state)
         if not hottest_c < limit_c:
             return t_s
         t_s += STEP_S
@@ -59,19 +65,16 @@ def ride_through_s(
 
 @kernel
 def _step(
-    u: F64, w: F64, supply_c: float, return_c: float, supply_jk: float, return_jk: float, halls: F64, p: PlantParams, state: F64
-) -> tuple[float, float, float]:
-    """One step of every hall and of the loop; returns the hottest inlet and the loop's two temperatures [°C]."""
+    u: F64, w: F64, air: F64, open_ratio: float, supply_c: float, return_c: float, supply_jk: float, return_jk: float,
+    halls: F64, state: F64,
+) -> tuple[float, float, float]:  # fmt: skip
+    """One step of the halls, with `air` [kg/s] through each, and of the loop; returns the hottest inlet and the loop's two
+    temperatures [°C]."""
     hottest_c = -273.0
     flow_kgs = 0.0
     taken_w = 0.0
-    open_ratio = (u[U_CHW_DP] / p.chw_pump.head_static_pa) ** 0.5
     for h in range(halls.shape[0]):
-        hall = room.hall_params(halls[h])
-        sat_sp_c = u[U_HALL + 2 * h]
-        # The fans run on and follow their demand: a ramp that is under way is not a loss of air.
-        follow = airflow_speed(w[W_HALL + h], sat_sp_c, sat_sp_c + 1.0, FAN_FOLLOW_RATIO, w[W_PRESSURE], hall)
-        air_kgs = crah_air_kgs(clamp(follow, u[U_HALL + 2 * h + 1], 1.0), sat_sp_c, w[W_PRESSURE], hall)
+        hall, air_kgs = room.hall_params(halls[h]), air[h]
         air_ratio = air_kgs / hall.air_flow_nom_kgs
         mass_c = state[2 * h]
         wanted_w = air_kgs * CP_AIR_JKGK * (mass_c - u[U_HALL + 2 * h])

@@ -65,6 +65,7 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
     made.close()
 
 
+@pytest.mark.timeout(200.0 + TICKS / TICKS_A_SECOND_MIN)
 def test_a_day_leaves_memory_descriptors_and_threads_as_they_were(stack: Stack) -> None:
     seen: dict[str, list[Held]] = {name: [] for name in PROCESSES}
     deadline_s = time.monotonic() + 120.0 + TICKS / TICKS_A_SECOND_MIN

@@ -18,7 +18,7 @@ import pytest
 from fault_proxy import FaultProxy
 
 from coolctl.edge.broker import Broker
-from coolctl.edge.mqtt import MqttClient, MqttSettings
+from coolctl.edge.mqtt import AGAIN_S, MqttClient, MqttSettings
 
 pytestmark = [pytest.mark.hil]
 HEALED_MAX_S = 10.0
@@ -134,6 +134,24 @@ def test_after_each_fault_data_flows_again_within_ten_seconds(broker: Mosquitto)
         source.close()
         proxy.close()
     print({kind: round(s, 1) for kind, s in worst.items()}, f"{CYCLES} cycles")
+
+
+def test_a_subscription_that_was_garbled_on_its_way_is_said_again(broker: Mosquitto) -> None:
+    """The broker grants what it understood: another topic. Nothing of that is to be seen but silence."""
+    source = Source(broker.port)
+    client = MqttClient(MqttSettings("127.0.0.1", broker.port, "garbled"), ["chaos/tem"])
+    try:
+        client.run_until(time.monotonic() + 10.0, lambda: client.ready)
+        client.topics = ["chaos/tel"]  # as it was meant
+        assert client.ready and flows(client, HEALED_MAX_S) <= HEALED_MAX_S
+        connects, asked = client.connects, []
+        subscribe = client._subscribe
+        client._subscribe = lambda c: (asked.append(c), subscribe(c))  # type: ignore[method-assign, assignment, func-returns-value]
+        client.run_until(time.monotonic() + 2.5 * AGAIN_S)
+        assert not asked and client.connects == connects, "while something comes it is left alone"
+    finally:
+        client.close()
+        source.close()
 
 
 def test_on_a_link_of_8_kbit_a_second_the_newest_wins(broker: Mosquitto) -> None:
