@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import importlib.util
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -119,7 +120,20 @@ def _cluster(address: str) -> Iterator[Sweep]:
             client.wait_for_workers(1, timeout=WORKERS_S)
         except TimeoutError:
             raise SweepError(f"the scheduler at {address} has no worker", EXIT_UNREACHABLE) from None
+        _look(client)
         yield _Cluster(client, address)
+
+
+def _look(client: Any) -> None:
+    """Refuse a scheduler or a worker without this module: a worker dies of a task that it cannot unpack, and nobody is told."""
+    found = client.run(importlib.util.find_spec, __name__, on_error="return")
+    try:
+        found["the scheduler"] = client.run_on_scheduler(importlib.util.find_spec, __name__)
+    except ImportError:
+        found["the scheduler"] = None
+    without = [where for where, spec in found.items() if spec is None or isinstance(spec, Exception)]
+    if without:
+        raise SweepError(f"no coolctl, or an older one, at {', '.join(without)}")
 
 
 async def _knock(address: str) -> None:

@@ -31,8 +31,8 @@ CHUNKS = 4
 class Cluster:
     """A scheduler and workers on loopback, each a process without a nanny that would start it again."""
 
-    def __init__(self, folder: Path, workers: int):
-        self.folder, self.address = folder, f"tcp://127.0.0.1:{free_port()}"
+    def __init__(self, folder: Path, workers: int, path: Path = ROOT):
+        self.folder, self.address, self._path = folder, f"tcp://127.0.0.1:{free_port()}", path
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._start("scheduler", "--host", self.address, "--no-dashboard")
         for k in range(workers):
@@ -42,7 +42,7 @@ class Cluster:
     def _start(self, name: str, *words: str) -> None:
         module = f"distributed.cli.dask_{'scheduler' if name == 'scheduler' else 'worker'}"
         log = (self.folder / f"{name}.log").open("wb")
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        environment = {**os.environ, "PYTHONPATH": str(self._path)}
         self.processes[name] = subprocess.Popen(
             [sys.executable, "-m", module, *words], stdout=log, stderr=subprocess.STDOUT, env=environment, cwd=self.folder
         )
@@ -147,5 +147,16 @@ def test_a_cluster_without_workers_is_said(tmp_path: Path, monkeypatch: pytest.M
         with pytest.raises(backend.SweepError, match="no worker") as error, sweep(on(made), 1):
             pass
         assert error.value.exit_code == EXIT_UNREACHABLE
+    finally:
+        made.close()
+
+
+def test_a_cluster_without_this_coolctl_is_said(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old/coolctl.py").touch()  # before any other on the path, and without a `backend`
+    made = Cluster(tmp_path, workers=1, path=tmp_path / "old")
+    try:
+        with pytest.raises(backend.SweepError, match=r"older one, at tcp://\S+, the scheduler$"), sweep(on(made), 1):
+            pass
     finally:
         made.close()
