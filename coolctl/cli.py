@@ -29,6 +29,7 @@ VERBS = (
     ("commission", "coolctl.cli_commission", "small supervised steps of each setpoint, and what answers them"),
     ("report", "coolctl.cli_report", "what recordings say is saved, with its uncertainty, service and key figures"),
     ("bench", "coolctl.cli_bench", "what everything costs on this machine, beside references of the same run"),
+    ("verify", "coolctl.cli_verify", "whether a policy is what its passport says, and fits a site"),
     ("train", "coolctl.training.cli", "make a policy: expert labels, network, ONNX and passport"),
 )
 

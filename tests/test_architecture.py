@@ -25,7 +25,7 @@ FLOORS = (
     ("edge", "training", "savings", "gateway", "decision_json", "trace", "trends", "controller", "audit", "daemon_state"),
     ("daemon_link", "journal_lines", "metrics_view", "warmup", "reload", "doctor", "daemon", "promotion", "gateway_main", "web",
      "replay", "replay_whatif", "demo", "cli", "cli_check",
-     "cli_evaluate", "cli_mode", "cli_points", "cli_calibrate", "cli_commission", "cli_report"),
+     "cli_evaluate", "cli_mode", "cli_points", "cli_calibrate", "cli_commission", "cli_report", "cli_verify"),
     ("bench", "cli_bench"),
 )  # fmt: skip
 PURE = ("coolctl.thermal.", "coolctl.control.")

@@ -61,7 +61,12 @@ def test_wrong_arguments_are_a_usage_error(words: tuple[object, ...], capsys: py
 
 
 @pytest.mark.parametrize(
-    "verb", [v for v in VERBS if v not in ("replay", "calibrate", "train", "check-config", "report", "import", "export", "bench")]
+    "verb",
+    [
+        v
+        for v in VERBS
+        if v not in ("replay", "calibrate", "train", "check-config", "report", "import", "export", "bench", "verify")
+    ],
 )
 def test_missing_site_file_is_a_configuration_error(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(verb, "--site", "/no/such/site.toml") == CONFIG
