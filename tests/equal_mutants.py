@@ -89,12 +89,6 @@ EQUALS: tuple[Equal, ...] = (
     ),
     # modes
     Equal(M, "self._calm_s = 0.0", "self._calm_s = 1.0", "read only in an emergency, and the alarm that begins one sets it to nought"),
-    Equal(
-        M,
-        "if fault and (self._soft >= SOFT_TICKS or not e.model_ok):",
-        "if True and (self._soft >= SOFT_TICKS or not e.model_ok):",
-        "ticks are counted only with a fault, and a model that is not there is one",
-    ),
     # shield
     *(
         Equal(S, before, before.replace("warm_sign > 0.0", "warm_sign >= 0.0").replace("warm_sign[k] > 0.0", "warm_sign[k] >= 0.0"), SIGN)

@@ -45,6 +45,16 @@ def test_first_bad_tick_counts_as_one() -> None:
     assert [machine.step(bad, float(k), 1.0)[0] for k in range(3)] == ["auto", "auto", "fallback"]
 
 
+def test_a_trial_ends_where_racks_must_be_rescued() -> None:
+    """Out of the band only the rules may cool: the policy on trial gives way in the very tick, and earns its place again."""
+    hot, words = GOOD._replace(rescue=True), "racks stand above their limit while the policy is on trial"
+    machine = in_charge("bounded")
+    assert machine.step(hot, 300.0, 1.0) == ("fallback", words) and machine.clean_s == 0.0
+    assert run(machine, GOOD, 299)[0] == "fallback" and run(machine, GOOD, 2)[0] == "bounded"
+    assert in_charge("auto").step(hot, 300.0, 1.0)[0] == "auto", "in `auto` there is no band to leave"
+    assert run(in_charge("auto"), hot, 10)[0] == "auto"
+
+
 def test_soft_faults_must_follow_one_another() -> None:
     machine = in_charge()
     for k in range(30):

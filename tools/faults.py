@@ -25,8 +25,9 @@ sys.path.insert(0, str(ROOT / "tests"))
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 from coolctl.jit import source_hash as product_hash  # noqa: E402
+from tools.marks import write_between  # noqa: E402
 
-PAGE, BEGIN, END = ROOT / "docs" / "SAFETY.md", "<!-- matrix -->", "<!-- end of matrix -->"
+PAGE, MARK = ROOT / "docs" / "SAFETY.md", "matrix"
 RESULTS = ROOT / "build" / "faults.jsonl"
 CLASSES = {
     "P": "plant", "S": "sensors", "T": "telemetry and transport", "C": "controller process", "M": "model and policy",
@@ -167,14 +168,6 @@ def _state(row: Any, results: list[dict[str, Any]]) -> tuple[str, str]:
     return ("fall short", f"**falls short** {row.short}: {text}") if row.short else ("pass", text)
 
 
-def write_table() -> None:
-    """Put the table between the marks of the page."""
-    page = PAGE.read_text(encoding="utf-8")
-    before, rest = page.split(BEGIN)
-    _old, after = rest.split(END)
-    PAGE.write_text(f"{before}{BEGIN}\n\n{table()}\n\n{END}{after}", encoding="utf-8")
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tiers", default="PNR")
@@ -189,7 +182,7 @@ def main() -> int:
     if args.without_shield:
         return 0 if bite(args.jobs) >= 25 else 1
     failures = 0 if args.table else run(args.tiers, args.seeds, args.jobs, args.only)
-    write_table()
+    write_between(PAGE, MARK, table())
     return 1 if failures else 0
 
 

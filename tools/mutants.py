@@ -33,6 +33,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import coverage  # noqa: E402
 import pytest  # noqa: E402
 
+from tools.marks import write_between  # noqa: E402
 from tools.mutations import Mutant, mutants  # noqa: E402
 
 FILES = tuple(
@@ -58,7 +59,7 @@ TESTS = tuple(
     )
 )  # fmt: skip
 RESULTS = ROOT / "build" / "mutants.jsonl"
-PAGE, BEGIN, END = ROOT / "docs" / "SAFETY.md", "<!-- mutants -->", "<!-- end of mutants -->"
+PAGE, MARK = ROOT / "docs" / "SAFETY.md", "mutants"
 BAR = 0.95
 PATIENCE_S = 0.5  # tests that take longer are left out: what counts is found by quick ones
 SLOWER, SPARE_S = 5.0, 10.0  # a mutant that takes so many times longer, and so much more, hangs
@@ -330,14 +331,6 @@ def table(found: list[Score]) -> str:
     return "\n".join(lines)
 
 
-def write_table(text: str) -> None:
-    """Put the scores between the marks of the page."""
-    page = PAGE.read_text(encoding="utf-8")
-    before, rest = page.split(BEGIN)
-    _old, after = rest.split(END)
-    PAGE.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
-
-
 def main() -> int:
     from equal_mutants import EQUALS
 
@@ -357,7 +350,7 @@ def main() -> int:
         print("survives:", say(mutant))
     print(table(found))
     if args.table:
-        write_table(table(found))
+        write_between(PAGE, MARK, table(found))
     return 0 if all(s.ratio >= BAR and not s.untried for s in found) else 1
 
 

@@ -29,10 +29,11 @@ from coolctl.edge.onnx_policy import load_policy  # noqa: E402
 from coolctl.jit import source_hash as product_hash  # noqa: E402
 from coolctl.site import Site, load_site  # noqa: E402
 from sim_plant.lumped import lumped_site  # noqa: E402
+from tools.marks import write_between  # noqa: E402
 from tools.soak_episodes import KINDS, YEAR_PIECES, draw, run  # noqa: E402
 
 SITE = ROOT / "config" / "sites" / "hall1mw.toml"
-PAGE, BEGIN, END = ROOT / "docs" / "SAFETY.md", "<!-- soak -->", "<!-- end of soak -->"
+PAGE, MARK = ROOT / "docs" / "SAFETY.md", "soak"
 RESULTS = ROOT / "build" / "soak.jsonl"
 ASKED = {"random": "30,000 episodes", "adversary": "10,000 episodes", "year": "31.5 M ticks"}
 WHAT = {
@@ -168,14 +169,6 @@ def _seeds(rows: Iterable[dict[str, Any]]) -> str:
     return ", ".join(seeds[:8]) + (" …" if len(seeds) > 8 else "")
 
 
-def write_table() -> None:
-    """Put the table between the marks of the page."""
-    page = PAGE.read_text(encoding="utf-8")
-    before, rest = page.split(BEGIN)
-    _old, after = rest.split(END)
-    PAGE.write_text(f"{before}{BEGIN}\n\n{table()}\n\n{END}{after}", encoding="utf-8")
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kinds", default=",".join(KINDS))
@@ -190,7 +183,7 @@ def main() -> int:
         print(json.dumps(play(stage(), kind, int(seed), args.stride, args.fine), indent=1, ensure_ascii=False))
         return 0
     if args.table:
-        write_table()
+        write_between(PAGE, MARK, table())
         return 0
     return 1 if soak(args.kinds.split(","), args.stride, args.minutes) else 0
 

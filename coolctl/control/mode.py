@@ -37,6 +37,7 @@ class Evidence(NamedTuple):
     overrun: bool
     heard: bool = True
     held: bool = True
+    rescue: bool = False  # racks stand so far above their limit that the shield cools whatever anyone wishes
 
 
 class ModeMachine:
@@ -151,7 +152,7 @@ class ModeMachine:
         self._soft = self._soft + 1 if fault else 0
         self.clean_s = 0.0 if fault else self.clean_s + dt_s
         if self.mode in POLICY_MODES:
-            if fault and (self._soft >= SOFT_TICKS or not e.model_ok):
+            if self._soft >= SOFT_TICKS or not e.model_ok or self._trial_failed(e):
                 self._rearms_s = [t for t in self._rearms_s if now_s - t < 3600.0] + [now_s]
                 self.latched = len(self._rearms_s) > REARM_MAX_PER_H
                 return "fallback", fault
@@ -162,6 +163,10 @@ class ModeMachine:
             return self.granted, f"clean for {self.clean_needed_s:.0f} s"
         return "fallback", fault or "settling on the rule baseline"
 
+    def _trial_failed(self, e: Evidence) -> bool:
+        """Whether racks need more cooling than a policy on trial may ask for: the band would have to be left."""
+        return self.granted == "bounded" and e.rescue
+
     def _fault(self, e: Evidence) -> str:
         """The first reason against the policy being in charge, or nothing."""
         checks = (
@@ -171,5 +176,6 @@ class ModeMachine:
             (e.gateway_age_s <= 5.0, "the gateway is silent"),
             (e.ack_agrees, "the plant does not confirm the setpoints"),
             (not e.overrun, "the control loop overran"),
+            (not self._trial_failed(e), "racks stand above their limit while the policy is on trial"),
         )
         return next((reason for ok, reason in checks if not ok), "")

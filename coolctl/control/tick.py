@@ -27,7 +27,7 @@ from coolctl.control.plant_rules import PlantRules
 from coolctl.control.policy import F32, Policy, Situation, decode, describe, features, outside
 from coolctl.control.policy import OUTPUTS as OUTPUTS_OF_POLICY
 from coolctl.control.screening import Screening, Weakest
-from coolctl.control.shield import Context, Shield
+from coolctl.control.shield import RESCUE_FROM_K, Context, Shield
 from coolctl.control.worth import Worth
 from coolctl.control.zones import KINDS, Zones
 from coolctl.num import first_order
@@ -317,6 +317,7 @@ class Tick:
             gateway.hand or est.plant["hand"] > 0.5, gateway.age_s, gateway.confirmed, est.quorum,
             self._over_ticks >= OVER_ALARM_TICKS, self._no_cooling_s >= NO_COOLING_S, not policy_fault,
             self.policy is not None, gateway.overrun, self._heard, gateway.held,
+            est.hottest_c > self.site.file.limits.rack_inlet_limit_c + RESCUE_FROM_K,
         )  # fmt: skip
         return self.modes.step(evidence, est.now_s, dt_s)
 

@@ -18,8 +18,8 @@ TITLES = {
 COLOURS = ("#2b6f8f", "#6d8fae", "#9fb8cc", "#c9952c", "#7f8d94", "#55636b", "#a98374")
 
 
-def draw(folder: str | Path, ledger: dict[str, Any], profiles: dict[str, Profile], limit_c: float) -> list[Path]:
-    """Write every picture that the comparison allows into `folder`; the files. `CoolctlError` without matplotlib."""
+def drawing() -> None:
+    """Set matplotlib up for files that are the same for the same numbers. `CoolctlError` where it is not installed."""
     try:
         import matplotlib
     except ImportError as error:
@@ -28,6 +28,11 @@ def draw(folder: str | Path, ledger: dict[str, Any], profiles: dict[str, Profile
     matplotlib.rcParams.update(
         {"svg.hashsalt": "coolctl", "font.size": 9.0, "axes.spines.top": False, "axes.spines.right": False}
     )
+
+
+def draw(folder: str | Path, ledger: dict[str, Any], profiles: dict[str, Profile], limit_c: float) -> list[Path]:
+    """Write every picture that the comparison allows into `folder`; the files. `CoolctlError` without matplotlib."""
+    drawing()
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     written = [_energy(folder, ledger), _inlets(folder, profiles, limit_c), _setpoints(folder, profiles)]

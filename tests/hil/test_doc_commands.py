@@ -62,7 +62,7 @@ def typed(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("block", RUN, ids=lambda b: b.id)
 def test_commands_do_what_the_page_says(block: Commands, desk: Path) -> None:
-    typed(desk, block.text)
+    assert typed(desk, block.text).returncode == 0
 
 
 def test_a_command_that_fails_is_noticed(desk: Path) -> None:

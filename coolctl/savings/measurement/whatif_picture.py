@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coolctl.errors import CoolctlError
 from coolctl.savings.measurement.pictures import BLUE, GREY, OCHRE
 from coolctl.savings.measurement.whatif import Story, common
+from coolctl.savings.plots import drawing
 
 F64 = NDArray[np.float64]
 
@@ -19,14 +19,7 @@ POINTS_MAX = 1200
 
 def draw(path: Path, story: Story, found: dict[str, Any]) -> Path:
     """Write the picture to `path` as SVG. `CoolctlError` without matplotlib."""
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise CoolctlError("a plot needs matplotlib: pip install 'coolctl[report]'") from error
-    matplotlib.use("svg")
-    matplotlib.rcParams.update(
-        {"svg.hashsalt": "coolctl", "font.size": 9.0, "axes.spines.top": False, "axes.spines.right": False}
-    )
+    drawing()
     import matplotlib.pyplot as plt
 
     same = common(story)
