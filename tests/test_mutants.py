@@ -141,7 +141,8 @@ def test_changes_of_the_product_are_noticed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("file", tool.FILES)
 def test_every_mutant_is_a_program_with_a_name_of_its_own(file: str) -> None:
     found = listed(file)
-    assert len({m.id for m in found}) == len(found) > 50
+    least = 50 if file == "coolctl/dialects/route.py" else 90
+    assert len({m.id for m in found}) == len(found) > least
     text = (ROOT / file).read_text(encoding="utf-8")
     assert all(m.text != text for m in found)
     for m in found[::10]:  # the run itself compiles every one
