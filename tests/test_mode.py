@@ -5,7 +5,18 @@ from __future__ import annotations
 import pytest
 from test_control import GOOD, run
 
-from coolctl.control.mode import EMERGENCY_CLEAR_S, GATEWAY_LOST_S, MODES, POLICY_MODES, PUBLISHING, Evidence, ModeMachine
+from coolctl.control.mode import (
+    ARMING_MAX_S,
+    ASK_AGAIN_MAX,
+    ASK_AGAIN_S,
+    EMERGENCY_CLEAR_S,
+    GATEWAY_LOST_S,
+    MODES,
+    POLICY_MODES,
+    PUBLISHING,
+    Evidence,
+    ModeMachine,
+)  # fmt: skip
 
 QUIET = ("monitor", "shadow", "advise", "release")
 HARD = {"hand": True, "held": False, "gateway_age_s": 16.0, "over_alarm": True, "no_cooling": True}
@@ -248,3 +259,94 @@ def test_policy_that_has_lost_its_evidence_meanwhile_hears_so_when_the_rules_tak
     machine = ModeMachine("auto", 300.0)
     machine.step(GOOD._replace(hand=True), 0.0, 1.0)
     assert machine.step(GOOD._replace(quorum=False), 1.0, 1.0) == ("fallback", "too few rack inlets are known")
+
+
+SILENT = GOOD._replace(ack_agrees=False)
+
+
+def until_given_back(machine: ModeMachine, start_s: float) -> int:
+    """Unconfirmed ticks of a second that it takes, the one that gives back among them."""
+    for k in range(1, 200):
+        if machine.step(SILENT, start_s + k, 1.0)[0] == "release":
+            return k
+    raise AssertionError("never given back")
+
+
+@pytest.mark.parametrize(
+    ("agreed", "ticks"),
+    [(0, 90), (10, 90), (11, 15)],  # how long it takes to arm, settled after ten seconds, and how long silence may last then
+)
+def test_plant_that_does_not_confirm_is_given_back_later_while_it_is_being_armed(agreed: int, ticks: int) -> None:
+    machine = ModeMachine("fallback", 300.0)
+    run(machine, GOOD, agreed)
+    assert until_given_back(machine, float(agreed)) == ticks
+
+
+def test_what_was_confirmed_before_release_does_not_count_after_it() -> None:
+    machine = ModeMachine("fallback", 300.0)
+    run(machine, GOOD, 60)
+    run(machine, SILENT, 10, 60.0)
+    machine.step(GOOD._replace(hand=True), 70.0, 1.0)
+    assert machine.step(GOOD._replace(hand=True), 71.0, 1.0)[0] == "release"
+    machine.step(SILENT, 72.0, 1.0)  # back in charge: counting begins with nothing confirmed and nothing missed
+    assert until_given_back(machine, 72.0) == int(ARMING_MAX_S)
+
+
+def test_grant_forgets_what_was_not_confirmed_before_it() -> None:
+    machine = ModeMachine("fallback", 300.0)
+    run(machine, GOOD, 60)
+    run(machine, SILENT, 14, 60.0)
+    machine.grant("fallback", "again")
+    assert until_given_back(machine, 74.0) == int(ARMING_MAX_S)
+
+
+def test_giving_back_says_what_follows_and_starts_clean_time_anew() -> None:
+    machine, now_s, words = in_charge(), 300.0, []
+    for _ in range(ASK_AGAIN_MAX + 1):
+        now_s += until_given_back(machine, now_s)
+        assert machine.clean_s == 0.0
+        words.append(machine.reason.rpartition(": ")[2])
+        now_s += ASK_AGAIN_S
+    assert words == ["it is asked again in a while"] * ASK_AGAIN_MAX + ["an operator must grant anew"]
+    assert machine.step(GOOD, now_s + 9e9, 1.0)[0] == "release"
+    machine.grant("auto", "seen to")
+    assert machine.step(GOOD, now_s + 9e9, 1.0)[0] == "fallback"
+    assert machine._gives_back(GOOD, now_s + 9e9, 1.0) is False
+
+
+def test_memory_of_a_machine_at_rest() -> None:
+    assert ModeMachine("auto", 300.0).memory() == {
+        "emergency": False, "latched": False, "rearms_s": [], "given_back": 0, "given_back_until_s": None,
+    }  # fmt: skip
+
+
+def test_memory_carries_what_only_a_person_or_time_may_clear() -> None:
+    machine = in_charge()
+    given_s = 300.0 + until_given_back(machine, 300.0)
+    machine.latched, machine._rearms_s = True, [1.0, 2.0]
+    memory = machine.memory()
+    assert memory == {
+        "emergency": False, "latched": True, "rearms_s": [1.0, 2.0], "given_back": 1, "given_back_until_s": given_s + ASK_AGAIN_S,
+    }  # fmt: skip
+    other = ModeMachine("auto", 300.0)
+    other.recall(memory)
+    assert other.memory() == memory and other.latched and other._rearms_s is not memory["rearms_s"]
+    assert other.step(GOOD, given_s + ASK_AGAIN_S - 1.0, 1.0)[0] == "release", "time is not over for another machine either"
+    assert other.step(GOOD, given_s + ASK_AGAIN_S, 1.0)[0] == "fallback"
+    other.recall(ModeMachine("auto", 300.0).memory())
+    assert other.step(GOOD, 0.0, 1.0)[0] == "fallback" and not other.latched and other._rearms_s == []
+
+
+@pytest.mark.parametrize("granted", MODES)
+@pytest.mark.parametrize("emergency", [True, False])
+def test_an_emergency_goes_on_after_a_reload_where_the_grant_lets_it(granted: str, emergency: bool) -> None:
+    machine = ModeMachine("auto", 300.0)
+    machine.step(GOOD._replace(over_alarm=emergency), 0.0, 1.0)
+    memory = machine.memory()
+    assert memory["emergency"] is emergency
+    other = ModeMachine(granted, 300.0)
+    other.recall(memory)
+    if emergency and granted in (*POLICY_MODES, "fallback"):
+        assert (other.mode, other.reason) == ("emergency", "as before the site file was read anew")
+    else:
+        assert (other.mode, other.reason) == ("fallback" if granted in POLICY_MODES else granted, "start")
