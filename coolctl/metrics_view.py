@@ -25,6 +25,7 @@ TERM_GAUGES = {
     "coolctl_model_power_watts": "model_w",
     "coolctl_baseline_power_watts": "baseline_w",
     "coolctl_rack_inlet_max_celsius": "hottest_c",
+    "coolctl_rack_inlet_foreseen_celsius": "then_fallback_c",
     "coolctl_inlet_bias_kelvin": "inlet_bias_k",
     "coolctl_clean_seconds": "clean_s",
     "coolctl_gateway_age_seconds": "gateway_age_s",

@@ -6,18 +6,22 @@ import gc
 import subprocess
 import sys
 import time
+import timeit
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import SITE
+from test_shield import CALM, estimate
 
 from coolctl import jit
+from coolctl.control.tick import Tick
 from coolctl.controller import Controller
 from coolctl.decision_json import encode_decision
 from coolctl.dialects import Decoder, encode_batch
 from coolctl.site import Site, load_site
+from coolctl.thermal.plant import OUTPUTS, evaluate_plant
 from coolctl.warmup import warm_up
 from sim_plant.load import synthetic
 from sim_plant.plant import SimPlant
@@ -55,6 +59,20 @@ def whole_ticks(site: Site, policy, count: int) -> np.ndarray:  # type: ignore[n
 def test_tick_of_the_default_site_takes_milliseconds(site: Site, policy) -> None:  # type: ignore[no-untyped-def]
     seconds = whole_ticks(site, policy, 600)
     assert np.median(seconds) <= 2e-3 and np.percentile(seconds, 99) <= 10e-3
+
+
+def test_the_look_at_what_follows_a_command_costs_no_more_than_a_few_steady_networks(site: Site) -> None:
+    control = Tick(site, None, "fallback")
+    est, u = estimate(), CALM.copy()
+    look, steady = control.shield.foresight, np.zeros(len(OUTPUTS))
+
+    def fastest_s(ask: Callable[[], object]) -> float:
+        return min(timeit.repeat(ask, number=200, repeat=7)) / 200
+
+    one_s = fastest_s(lambda: evaluate_plant(u, est.w, control.halls, control.p, steady))
+    both_s = fastest_s(lambda: [look._foresee(u, u, est.w, s) for s in (17.0, 0.0)])
+    print(f"both {1e6 * both_s:.0f} us, a steady network {1e6 * one_s:.0f} us")
+    assert both_s <= 8.0 * one_s
 
 
 @pytest.mark.slow

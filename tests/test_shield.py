@@ -85,7 +85,7 @@ def test_calm_wish_passes_untouched(rules: Tick) -> None:
 
 
 def test_every_limit_has_a_bit_of_its_own() -> None:
-    assert len(set(LIMITS)) == len(LIMITS) == 18 and [BIT[name] for name in LIMITS] == [2**k for k in range(18)]
+    assert len(set(LIMITS)) == len(LIMITS) == 19 and [BIT[name] for name in LIMITS] == [2**k for k in range(19)]
 
 
 def test_wish_is_not_written_into(rules: Tick) -> None:
@@ -801,7 +801,7 @@ def test_racks_may_warm_only_so_much_in_a_quarter_of_an_hour_and_in_an_hour(
 
 def test_rates_are_slow_towards_warm_and_quick_towards_cold(rules: Tick) -> None:
     warm = changed(chwst=20.0, dp=20e3, sat=26.0, fan=0.5, cwst=32.0, flow=0.5)
-    u, bits = held(rules).limit(warm, context(estimate(), demand_speed=np.array([0.1])), 6.0)
+    u, bits = held(rules).limit(warm, context(estimate(), demand_speed=np.array([0.48])), 6.0)
     assert u[[U_CHWST, U_CHW_DP, U_CWST, U_CW_FLOW, SAT, FAN]] == pytest.approx([14.03, 59e3, 20.05, 0.795, 22.05, 0.57])
     assert all(named(bits, k) == {"rate"} for k in (U_CHWST, U_CHW_DP, U_CWST, U_CW_FLOW, SAT, FAN))
     cold = changed(chwst=8.0, dp=140e3, sat=16.0, fan=1.0, cwst=8.0, flow=1.2)

@@ -28,6 +28,7 @@ TERMS = (
     "ride_through_s", "chwst_cap_c", "inlet_bias_k", "trim_k", "plr", "clean_s", "policy_used", "quorum",
     "substituted", "gateway_age_s", "confirmed", "suspect_hall", "suspect_kind",
     "suspect_size", "sick_loops", "doubted", "plan_binding", "weakest", "weakest_ratio",
+    "then_fallback_c",
     *(f"price_{limit.name}_w" for limit in PLAN_LIMITS),
 )  # fmt: skip
 SUSPECT = TERMS.index("suspect_hall")

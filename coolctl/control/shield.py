@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coolctl.control.estimate import Estimate, largest_known
+from coolctl.control.foresight import Foresight
 from coolctl.control.rolling import RollingMin
 from coolctl.points import U_CELLS, U_CHILLERS, U_CHW_DP, U_CHWST, U_CW_FLOW, U_CWST, U_ECONOMIZER, U_HALL
 from coolctl.site_schema import DwellTable, LimitsTable, RatesTable
@@ -33,7 +34,7 @@ F64 = NDArray[np.float64]
 LIMITS = (
     "not_a_number", "site_limit", "authority", "airflow", "inlet", "dew_point", "coil", "ride_through", "evidence",
     "capacity", "remaining_capacity", "dwell", "available", "rate", "emergency", "mode_change",
-    "load_step", "one_crah_fewer",
+    "load_step", "one_crah_fewer", "then_fallback",
 )  # fmt: skip
 BIT = {name: 1 << k for k, name in enumerate(LIMITS)}
 
@@ -50,6 +51,7 @@ WARM_CHWST_K = 1.5
 # Above the limit every setpoint that cools is driven towards its end: from here on, wholly so a little later.
 RESCUE_FROM_K, RESCUE_SPAN_K = 0.5, 1.5
 EVALUATE_AGAIN = 8
+LOST_S = 17.0  # from the last word to the plant's own control: a lease, and the second that it takes to notice
 
 
 class Context(NamedTuple):
@@ -77,7 +79,7 @@ class Shield:
 
     def __init__(
         self, halls: F64, p: PlantParams, lim: LimitsTable, rates: RatesTable, dwell: DwellTable,
-        authority: tuple[float, float], required_s: float,
+        authority: tuple[float, float], required_s: float, lost_s: float = LOST_S,
     ):  # fmt: skip
         self._halls, self._p, self._lim, self._dwell, self._required_s = halls, p, lim, dwell, required_s
         count = len(halls)
@@ -93,6 +95,8 @@ class Shield:
         self._started_s = -np.inf
         self._short, self._long = RollingMin(WINDOW_SHORT_S), RollingMin(WINDOW_LONG_S)
         self._out = np.zeros(len(OUTPUTS))
+        # Nobody is there to rescue once the controller is lost: what is foreseen stays below where it would have to.
+        self.foresight = Foresight(halls, p, lim.rack_inlet_limit_c + RESCUE_FROM_K, lost_s)
 
     def limit(self, wish: F64, c: Context, dt_s: float) -> tuple[F64, NDArray[np.int64]]:
         """Setpoints that may be published, and per setpoint the bits of the limits that changed it."""
@@ -124,6 +128,7 @@ class Shield:
         # Nothing that is not a number may leave here or be remembered, whatever came in.
         self._set(u, np.where(np.isfinite(u), u, last), bits, "not_a_number")
         u[theirs], bits[theirs] = c.own_u[theirs], 0
+        self._then_fallback(u, c, bits, dt_s)
         self._note_changes(u, c.est.now_s)
         self.last = u.copy()
         return u, bits
@@ -182,12 +187,16 @@ class Shield:
 
     def _air(self, u: F64, c: Context, bits: NDArray[np.int64]) -> None:
         """Fans never below what the servers draw; supply air never below its dew-point margin."""
-        dewpoint = c.est.dewpoint_c if c.est.dewpoint_c == c.est.dewpoint_c else DEWPOINT_UNKNOWN_C
-        driest = max(SUPPLY_FLOOR_C, dewpoint + self._lim.dewpoint_margin_k)
+        driest = self._driest_c(c)
         for h, demand in enumerate(c.demand_speed):
             least = self._lim.airflow_ratio_min * demand if demand == demand else self.hi[U_HALL + 2 * h + 1]
             self._floor(u, bits, U_HALL + 2 * h + 1, min(least, self.hi[U_HALL + 2 * h + 1]), "airflow")
             self._floor(u, bits, U_HALL + 2 * h, min(driest, self.hi[U_HALL + 2 * h]), "dew_point")
+
+    def _driest_c(self, c: Context) -> float:
+        """Coldest supply air that stays clear of the room's dew point [°C]."""
+        dewpoint = c.est.dewpoint_c if c.est.dewpoint_c == c.est.dewpoint_c else DEWPOINT_UNKNOWN_C
+        return max(SUPPLY_FLOOR_C, dewpoint + self._lim.dewpoint_margin_k)
 
     def _rescue(self, u: F64, c: Context, bits: NDArray[np.int64]) -> None:
         """Racks above their limit: water, air and pressure go to the cold end, whatever valves or a model say of the load.
@@ -335,6 +344,24 @@ class Shield:
                 if near != u[k]:
                     u[k] = near
                     bits[k] |= BIT["mode_change"]
+
+    def _then_fallback(self, u: F64, c: Context, bits: NDArray[np.int64], dt_s: float) -> None:
+        """A command after which the plant's own rules would come too late goes towards them until they would not."""
+        assert self.last is not None
+        if not self.foresight.look(u, self.last, c.est, c.demand_speed):
+            return
+        k = [U_CHWST, U_CHW_DP, *range(U_HALL, len(u))]
+        colder, own = u.copy(), np.clip(self.foresight.own, self.lo, self.hi)
+        own[U_HALL::2] = np.maximum(own[U_HALL::2], min(self._driest_c(c), self.hi[U_HALL]))
+        colder[k] = own[k]
+        if c.bounded:
+            np.clip(colder, c.baseline_u - self.authority, c.baseline_u + self.authority, out=colder)
+        self._slew(colder, c, bits.copy(), dt_s)
+        colder = np.where(self.warm_sign > 0.0, np.minimum(u, colder), np.maximum(u, colder))
+        colder[[U_CHILLERS, U_ECONOMIZER]] = np.maximum(u, self.last)[[U_CHILLERS, U_ECONOMIZER]]
+        colder[[U_CWST, U_CW_FLOW, U_CELLS]] = u[[U_CWST, U_CW_FLOW, U_CELLS]]
+        colder = np.where(c.own_u == c.own_u, u, colder)
+        self._set(u, self.foresight.nearest(u, colder, self.last, c.est), bits, "then_fallback")
 
     def _note_changes(self, u: F64, now_s: float) -> None:
         assert self.last is not None

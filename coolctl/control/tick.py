@@ -66,6 +66,7 @@ RIDE_THROUGH_EVERY_S = 5.0
 # The load that may be back at any moment: what was seen, forgotten slowly; carefully assumed at the start.
 PEAK_TAU_S, PEAK_START_RATIO = 24.0 * 3600.0, 0.75
 OVER_ALARM_TICKS, NO_COOLING_S = 2, 60.0
+NOTICED_S = 2.0  # by so much the plant's own control may come after the end of the lease
 HOT_SPOT_OFFSET, COIL_UA, DEWPOINT = (HallParams._fields.index(n) for n in ("hot_spot_offset_k", "coil_ua_nom_wk", "dewpoint_c"))
 
 
@@ -102,7 +103,8 @@ class Tick:
         )  # fmt: skip
         self._worth = Worth(site)
         authority = (f.control.authority_k, f.control.authority_ratio)
-        self.shield = Shield(self.halls, self.p, f.limits, f.rates, f.dwell, authority, self.required_s)
+        lost_s = f.gateway.ttl_s + NOTICED_S
+        self.shield = Shield(self.halls, self.p, f.limits, f.rates, f.dwell, authority, self.required_s, lost_s)
         self._calibrator = Calibrator(site, self.halls, self.p) if f.control.calibrate else None
         self.zones = Zones(self.halls, self.p)
         self._screening, self._weakest = Screening(self.halls, self.p, f.limits), Weakest(0, np.nan)
@@ -374,5 +376,6 @@ class Tick:
             float(suspect.hall) if suspect else nothing,
             float(list(KINDS).index(suspect.kind)) if suspect else nothing, suspect.size if suspect else nothing,
             float(len(sick)), float(np.count_nonzero(self._health.doubt)), float(plan.binding) if plan else nothing,
-            float(self._weakest.kind), self._weakest.ratio, *self._planner.pricer.values.tolist(),
+            float(self._weakest.kind), self._weakest.ratio, self.shield.foresight.hottest_c,
+            *self._planner.pricer.values.tolist(),
         ])  # fmt: skip

@@ -65,6 +65,10 @@ GAUGES = (
     ("coolctl_baseline_power_watts", "the model's power under the rule baseline"),
     ("coolctl_rack_inlet_max_celsius", "hottest valid rack inlet"),
     ("coolctl_rack_inlet_limit_celsius", "limit of the rack inlets"),
+    (
+        "coolctl_rack_inlet_foreseen_celsius",
+        "hottest inlet soon, were the controller lost now and the plant's own rules to follow",
+    ),
     ("coolctl_doubted_points_ratio", "share of the site's points that are not believed; the decision says which and why"),
     ("coolctl_loop_sick_ratio", "1 while a local control loop hunts, winds up or is in hand; the decision says which"),
     ("coolctl_hall_suspect_ratio", "1 while a hall's coil, valve or supply sensor stands out; the decision says which"),

@@ -1,0 +1,159 @@
+"""This command, then the fallback: what the shield foresees, and what it does where the plant's own rules would be late."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from test_shield import CALM, SAT, changed, context, estimate, held, named
+
+from coolctl.control import foresight
+from coolctl.control.fixed_rules import B1
+from coolctl.control.foresight import Foresight, Now, foresee_c
+from coolctl.control.tick import Tick
+from coolctl.points import U_CHILLERS, U_CHW_DP, U_CHWST, U_HALL
+from coolctl.site import Site
+
+DEMAND = np.array([0.5])
+LOST_S = 17.0
+
+
+@pytest.fixture(scope="module")
+def rules(site: Site) -> Tick:
+    return Tick(site, None, "fallback")
+
+
+def looking(rules: Tick, limit_c: float = 26.5, leased_s: float = LOST_S, **p: float) -> Foresight:
+    return Foresight(rules.halls, rules.p._replace(**p), limit_c, leased_s)
+
+
+def foreseen(rules: Tick, u: np.ndarray, est: object = None, leased_s: float = LOST_S, **p: float) -> float:
+    f = looking(rules, leased_s=leased_s, **p)
+    f.look(u, CALM, est or estimate(plant={"chwrt": 20.0}), DEMAND)  # type: ignore[arg-type]
+    return f.hottest_c
+
+
+def test_a_plant_that_is_left_as_it_is_stays_as_it_is_seen(rules: Tick) -> None:
+    for seen_c in (21.0, 22.5, 25.0):
+        assert foreseen(rules, CALM, estimate(inlet_max_c=np.array([seen_c]))) == pytest.approx(seen_c, abs=0.05)
+
+
+def test_less_cooling_is_hotter_by_every_setpoint_that_reaches_racks(rules: Tick) -> None:
+    still_c = foreseen(rules, CALM)
+    assert foreseen(rules, changed(sat=25.0)) > still_c + 1.0
+    assert foreseen(rules, changed(fan=0.45)) > still_c + 1.0
+    assert foreseen(rules, changed(sat=18.0, fan=0.8)) <= still_c + 1e-9
+
+
+def test_water_that_fails_is_felt_through_the_coils(rules: Tick) -> None:
+    """Warm water, little pressure or no machine: nothing while the buffer lasts, then the racks."""
+    hot = estimate(it_w=9e5, plant={"chwrt": 20.0}, fan_speed=np.array([0.95]))
+    for u in (changed(chillers=0.0, fan=0.95), changed(chwst=20.0, fan=0.95), changed(dp=2e3, fan=0.95)):
+        small = {"loop_volume_m3": 3.0, "buffer_m3": 0.0}
+        assert foreseen(rules, u, hot, 280.0, **small) > foreseen(rules, changed(fan=0.95), hot, 280.0, **small) + 0.5, u
+
+
+def test_the_longer_nobody_is_there_the_hotter(rules: Tick) -> None:
+    warm = changed(sat=25.0, fan=0.48)
+    hottest_c = [foreseen(rules, warm, leased_s=s) for s in (5.0, 17.0, 60.0)]
+    assert hottest_c == sorted(hottest_c) and hottest_c[-1] > hottest_c[0] + 0.5
+
+
+def test_machines_that_are_only_asked_for_do_not_count(rules: Tick) -> None:
+    est = estimate(it_w=9e5, plant={"chwrt": 20.0}, fan_speed=np.array([0.95]))
+    assert foreseen(rules, changed(chillers=3.0, fan=0.95), est) == foreseen(rules, changed(fan=0.95), est)
+
+
+def test_racks_that_lag_behind_their_air_are_not_taken_for_cool_ones(rules: Tick) -> None:
+    """Supply air has risen by 2 K, the racks not yet: they will."""
+    f = looking(rules)
+    f.look(CALM, CALM, estimate(1e5), DEMAND)
+    before_c = f.hottest_c
+    f.look(CALM, CALM, estimate(1e5 + 1.0, sat_c=np.array([24.0])), DEMAND)
+    assert f.hottest_c > before_c + 1.5
+    for k in range(20):
+        f.look(CALM, CALM, estimate(1e5 + 60.0 * k), DEMAND)
+    assert f.hottest_c == pytest.approx(before_c, abs=0.05)
+
+
+def test_what_is_not_measured_is_as_it_was_published(rules: Tick) -> None:
+    nothing = np.array([np.nan])
+    silent = estimate(
+        plant={"chwst": np.nan, "chwrt": np.nan, "cwst": np.nan, "chillers_on": np.nan, "economizer_on": np.nan},
+        sat_c=nothing, fan_speed=nothing,
+    )  # fmt: skip
+    assert foreseen(rules, CALM, silent) == pytest.approx(foreseen(rules, CALM), abs=0.05)
+    assert np.isfinite(foreseen(rules, CALM, silent._replace(inlet_max_c=nothing)))
+
+
+def test_a_command_that_comes_too_late_goes_towards_the_plants_own_until_it_does_not(rules: Tick) -> None:
+    """The supply air has become warmer by 0.9 K, the racks have not followed yet; now the fans are to slow down."""
+    last, wish = changed(sat=24.0, fan=0.57), changed(sat=24.0, fan=0.515)
+    racks = {"inlet_max_c": np.array([25.65]), "hottest_c": 25.65, "fan_speed": np.array([0.57])}
+    before, est = estimate(1e5, sat_c=np.array([23.1]), **racks), estimate(1e5 + 11.0, sat_c=np.array([24.0]), **racks)
+    shield, f = held(rules, last), looking(rules)
+    for look in (shield.foresight.look, f.look):
+        look(last, last, before, DEMAND)
+    u, bits = shield.limit(wish, context(est), 11.0)
+    assert {name for k in range(9) for name in named(bits, k)} == {"then_fallback"}
+    assert all(bits[k] for k in (U_CHWST, U_CHW_DP, SAT, SAT + 1))
+    assert u[SAT] < 24.0 and u[SAT + 1] > 0.515 and u[U_CHWST] < last[U_CHWST] and u[U_CHW_DP] > last[U_CHW_DP]
+    # The nearest that passes: what lies a little back towards the wish does not.
+    assert not f.look(u, last, est, DEMAND)
+    assert f.look(wish + 0.9 * (u - wish), last, est, DEMAND)
+
+
+def test_machines_that_would_be_missed_are_not_stopped(rules: Tick) -> None:
+    f = looking(rules)
+    u, colder = changed(chillers=0.0), changed(chillers=1.0)
+    f.look(u, CALM, estimate(), DEMAND)
+    f._bar_c = -100.0
+    assert f.nearest(u, colder, CALM, estimate())[U_CHILLERS] == 1.0
+
+
+def test_where_the_plants_own_rules_would_not_help_either_the_wish_stands(rules: Tick) -> None:
+    hot = estimate(inlet_max_c=np.array([31.0]), hottest_c=25.6)
+    f = looking(rules)
+    assert not f.look(CALM, CALM, hot, DEMAND) and f.hottest_c > 30.0
+    assert f.look(changed(fan=0.4), CALM, hot, DEMAND)  # but it may not make it worse
+
+
+@pytest.mark.parametrize("bounded", [False, True])
+def test_what_is_done_instead_keeps_every_other_limit(rules: Tick, bounded: bool) -> None:
+    """Rates, the band of a policy on trial and the dew point hold; what the plant keeps for itself is left alone."""
+    last, dry_c = changed(sat=24.0, fan=0.52), 24.0
+    est = estimate(inlet_max_c=np.array([27.5]), hottest_c=25.6, sat_c=np.array([23.0]), fan_speed=np.array([0.53]))
+    own_u = np.full(9, np.nan)
+    own_u[U_CHW_DP] = 60e3
+    c = context(est._replace(dewpoint_c=22.0), last, bounded=bounded, own_u=own_u)
+    shield = held(rules, last, authority=(0.01, 0.15))
+    u, bits = shield.limit(changed(last, fan=0.5), c, 1.0)
+    assert "then_fallback" in named(bits, U_CHWST)
+    assert u[SAT] >= dry_c - 1e-9 and u[U_CHW_DP] == 60e3 and not bits[U_CHW_DP]
+    assert u[U_CHWST] == pytest.approx(last[U_CHWST] - (0.01 if bounded else 2.0 / 60.0), abs=1e-9)
+
+
+def test_own_rules_are_those_of_the_plant(rules: Tick) -> None:
+    f = looking(rules)
+    f.look(CALM, CALM, estimate(), np.array([0.6]))
+    assert f.own[[U_CHWST, U_CHW_DP, U_HALL]].tolist() == [B1.CHWST_C, B1.DP_PA, B1.SAT_C]
+    assert f.own[U_HALL + 1] == pytest.approx(B1.AIRFLOW * 0.6)
+    f.look(CALM, CALM, estimate(), np.array([np.nan]))
+    assert f.own[U_HALL + 1] == 1.0
+
+
+def test_compiled_equals_plain(rules: Tick) -> None:
+    plain = getattr(foresee_c, "py_func", foresee_c)
+    rng, seen, own = np.random.default_rng(4), np.zeros((1, foresight.STATES)), changed(chwst=12.0, dp=140e3, fan=0.6)
+    for _ in range(20):
+        u, last = rng.uniform(rules.shield.lo, rules.shield.hi), rng.uniform(rules.shield.lo, rules.shield.hi)
+        seen[0, :3] = rng.uniform((18.0, 0.3, 20.0), (26.0, 1.0, 28.0))
+        now = Now(*rng.uniform((8.0, 14.0, 10.0, 0.0, 0.0), (18.0, 24.0, 25.0, 3.0, 1.0)).tolist())
+        args = (u, last, own, LOST_S, estimate(it_w=rng.uniform(2e5, 1e6)).w, now, rules.halls, rules.p, seen)
+        a, b = foresee_c(*args, np.zeros_like(seen)), plain(*args, np.zeros_like(seen))
+        assert a == pytest.approx(b, rel=1e-9)
+
+
+def test_chillers_of_the_wish_that_stop_are_not_counted(rules: Tick) -> None:
+    assert U_CHILLERS == 2 and foreseen(rules, changed(chillers=0.0), leased_s=280.0, buffer_m3=0.0, loop_volume_m3=2.0) >= (
+        foreseen(rules, CALM, leased_s=280.0, buffer_m3=0.0, loop_volume_m3=2.0)
+    )
