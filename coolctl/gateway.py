@@ -85,6 +85,8 @@ class GatewayCore:
         self.applied: dict[str, float] = {}
         self._applied_s = -math.inf
         self._bms_seq = 0
+        self._bms_tick = lease.BmsTick(-1.0, "")
+        self._bms_heard_s = -math.inf
         self.hand = False
         self.now_s = -math.inf
         self.rejects: dict[str, int] = {}
@@ -108,7 +110,7 @@ class GatewayCore:
         if now_s < self.now_s:
             self._forget()  # a clock that runs backwards is another run: nothing from before may live on
         self.now_s = now_s
-        if not self.leased and self.applied:
+        if self.applied and (self.bms_silent or not self.leased):
             self._forget()
         if self.proof is not None and self.proof.tick(now_s, self.leased):
             self._forget()
@@ -130,8 +132,27 @@ class GatewayCore:
         wire = {name: round(self._points[name].encode(value), 6) for name, value in self.applied.items()}
         # The second lease never outlives the first: from the controller's last word to the BMS's own control is one TTL.
         ttl_s = max(min(self._table.bms_ttl_s, self.lease_until_s - self.now_s), 0.0)
-        message = lease.BmsLease(self.nonce, self._bms_seq, ttl_s, wire, self.now_s)
+        message = lease.BmsLease(self.nonce, self._bms_seq, ttl_s, wire, self.now_s, *self._bms_tick)
         return Out("bms", lease.encode_bms_lease(message))
+
+    def bms_tick(self, raw: bytes, retained: bool) -> None:
+        """The BMS's own clock, newest wins; a new nonce is a new start of it."""
+        try:
+            if retained:
+                raise Rejected("retained")
+            m = lease.decode_bms_tick(raw)
+            if m.nonce == self._bms_tick.nonce and m.t_s < self._bms_tick.t_s:
+                raise Rejected("old")
+        except Rejected as rejected:
+            self._count(f"bms_tick_{rejected.reason}")
+            return
+        if m != self._bms_tick:  # a clock that stands still is no sign of life
+            self._bms_tick, self._bms_heard_s = m, self.now_s
+
+    @property
+    def bms_silent(self) -> bool:
+        """Whether a BMS that has said its clock says it no more: nobody may be there to take the plant back."""
+        return self._bms_tick.nonce != "" and not 0.0 <= self.now_s - self._bms_heard_s <= ECHO_MAX_S
 
     def claim(self, raw: bytes, retained: bool) -> list[Out]:
         """A controller asks for the epoch; the holder must have been silent for a while, or be itself restarted."""
@@ -186,6 +207,7 @@ class GatewayCore:
             (m.seq > self.seq, "seq"),
             (0.0 <= self.now_s - m.gw_echo <= ECHO_MAX_S, "stale"),
             (not self.hand or not m.sp, "hand"),
+            (not self.bms_silent or not m.sp, "bms_silent"),
         )
         for ok, reason in checks:
             if not ok:

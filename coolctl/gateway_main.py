@@ -59,10 +59,10 @@ class GatewayService:
         self._holds = any(p.dialect in ON_CHANGE for p in watched if p.role == "bms_remote")
         for p in watched:
             self._unknown(p)
-        self._topics = {kind: site.topic(kind) for kind in ("sp", "claim", "clock", "gw_tick", "ack", "done", "bms")}
+        self._topics = {kind: site.topic(kind) for kind in ("sp", "claim", "clock", "gw_tick", "ack", "done", "bms", "bms_tick")}
         self._topics["bms"] = site.file.gateway.bms_topic.replace("{site}", site.name)
         settings = settings_for(site, broker, "gateway")
-        listen = [self._topics["sp"], self._topics["claim"], *self._bms.topics]
+        listen = [self._topics["sp"], self._topics["claim"], self._topics["bms_tick"], *self._bms.topics]
         if site.file.site.simulated:
             listen.append(self._topics["clock"])
         retained = [*self._bms.retained, *(self._dsx.topics if self._dsx else ())]
@@ -110,6 +110,8 @@ class GatewayService:
                 self.client.publish(self._topics["done"], lease.encode_done(k))
         elif m.topic == self._topics["claim"]:
             self._send(self.core.claim(m.payload, m.retained))
+        elif m.topic == self._topics["bms_tick"]:
+            self.core.bms_tick(m.payload, m.retained)
         elif m.topic == self._topics["clock"] and not m.retained:
             self._take_clock(m.payload)
         elif not m.retained or m.topic in self._described:

@@ -84,6 +84,7 @@ class DecisionLines:
         self._mode = self._alarm = ""
         self._suspect: tuple[int, str] | None = None
         self._sick: dict[str, str] = {}
+        self._no_effect: set[str] = set()
         self._doubted: dict[str, str] = {}
         self._misdescribed: dict[str, str] = {}
 
@@ -114,6 +115,10 @@ class DecisionLines:
         for loop in sick.keys() - self._sick.keys():
             yield Line("loop", f"{loop} {sick[loop]}", WARNING, loop, {"COOLCTL_REASON": sick[loop]})
         self._sick = sick
+        for name in sorted(set(d.without_effect) - self._no_effect):
+            text = "the plant says that it follows, and does not"
+            yield Line("effect", f"{name}: {text}", WARNING, name, {"COOLCTL_REASON": text})
+        self._no_effect = set(d.without_effect)
 
     def _of_points(self, d: Decision, misdescribed: Mapping[str, str]) -> Iterator[Line]:
         doubted = {name: why for name, why in d.doubted.items() if why != REASONS[JUMPS]}
@@ -214,7 +219,7 @@ class GatewayLines:
     def __init__(self) -> None:
         self._link = LinkLines()
         self._holder = self._proof = ""
-        self._leased = self._hand = False
+        self._leased = self._hand = self._bms_silent = False
         self._rejects: dict[str, int] = {}
         self._misdescribed: dict[str, str] = {}
 
@@ -227,6 +232,14 @@ class GatewayLines:
         if core.hand != self._hand:
             yield Line("hand", "a person holds the plant at the BMS" if core.hand else "nobody holds the plant in hand", NOTICE)
             self._hand = core.hand
+        if core.bms_silent != self._bms_silent:
+            text = (
+                "the BMS does not say its clock any more: nothing is leased"
+                if core.bms_silent
+                else "the BMS says its clock again"
+            )
+            yield Line("bms", text, ERROR if core.bms_silent else NOTICE)
+            self._bms_silent = core.bms_silent
         proof = core.proof
         if proof is not None and proof.state != self._proof:
             failed = proof.state == FAILED
@@ -255,6 +268,8 @@ def _why_ended(core: GatewayCore) -> str:
         return "a person holds it at the BMS"
     if core.proof is not None and core.proof.state in (SILENT, FAILED):
         return "the proof test is silent" if core.proof.state == SILENT else core.proof.reason
+    if core.bms_silent:
+        return "the BMS does not say its clock any more"
     silent_s = core.now_s - core.heard_s
     if silent_s < 0.0:
         return "a simulated plant began anew"

@@ -62,14 +62,24 @@ class Ack(NamedTuple):
     t_s: float
 
 
+class BmsTick(NamedTuple):
+    """BMS → gateway, 1 Hz, where the BMS can: its own clock [s] and a nonce per start, to be echoed in every lease."""
+
+    t_s: float
+    nonce: str
+
+
 class BmsLease(NamedTuple):
-    """Gateway → BMS: setpoints it may follow for `ttl_s` from when it hears this."""
+    """Gateway → BMS: setpoints it may follow for `ttl_s` from when it hears this. `echo_s` and `echo_nonce` are the newest
+    `BmsTick` that the gateway had heard: by its own clock the BMS can tell how old the lease is. Empty: it has said none."""
 
     nonce: str
     seq: int
     ttl_s: float
     sp: dict[str, float]
     t_s: float
+    echo_s: float = -1.0
+    echo_nonce: str = ""
 
 
 def _dump(fields: Mapping[str, Any]) -> bytes:
@@ -85,6 +95,10 @@ def encode_claim(m: Claim) -> bytes:
 
 
 def encode_ack(m: Ack) -> bytes:
+    return _dump(m._asdict())
+
+
+def encode_bms_tick(m: BmsTick) -> bytes:
     return _dump(m._asdict())
 
 
@@ -148,11 +162,11 @@ def _values(o: Mapping[str, Any], key: str) -> dict[str, float]:
     return {name: _number(values, name) for name in values}
 
 
-def _open(raw: bytes, keys: frozenset[str], size_max: int) -> dict[str, Any]:
+def _open(raw: bytes, keys: frozenset[str], size_max: int, may_lack: frozenset[str] = frozenset()) -> dict[str, Any]:
     o = parse_object(raw, size_max)
     if o.get("v") != VERSION:
         raise Rejected("version")
-    if set(o) != keys:
+    if not keys - may_lack <= set(o) <= keys:
         raise Rejected("keys")
     return o
 
@@ -162,7 +176,8 @@ def _keys(kind: type[Any], *more: str) -> frozenset[str]:
 
 
 _TICK, _CLAIM, _SP = _keys(GatewayTick), _keys(Claim), _keys(Setpoints, "crc")
-_ACK, _BMS = _keys(Ack), _keys(BmsLease)
+_ECHO = frozenset(("echo_s", "echo_nonce"))  # gateways of before say none
+_ACK, _BMS, _BMS_TICK = _keys(Ack), _keys(BmsLease), _keys(BmsTick)
 
 
 def decode_gateway_tick(raw: bytes, size_max: int = 4096) -> GatewayTick:
@@ -205,10 +220,19 @@ def decode_ack(raw: bytes, size_max: int = 262144) -> Ack:
     )
 
 
+def decode_bms_tick(raw: bytes, size_max: int = 4096) -> BmsTick:
+    """Raises `Rejected` with the reason."""
+    o = _open(raw, _BMS_TICK, size_max)
+    return BmsTick(_number(o, "t_s"), _text(o, "nonce"))
+
+
 def decode_bms_lease(raw: bytes, size_max: int = 262144) -> BmsLease:
     """Raises `Rejected` with the reason."""
-    o = _open(raw, _BMS, size_max)
-    return BmsLease(_text(o, "nonce"), _integer(o, "seq"), _number(o, "ttl_s", 0.0, 3600.0), _values(o, "sp"), _number(o, "t_s"))
+    o = {"echo_s": -1.0, "echo_nonce": "", **_open(raw, _BMS, size_max, _ECHO)}
+    return BmsLease(
+        _text(o, "nonce"), _integer(o, "seq"), _number(o, "ttl_s", 0.0, 3600.0), _values(o, "sp"), _number(o, "t_s"),
+        _number(o, "echo_s"), _text(o, "echo_nonce"),
+    )  # fmt: skip
 
 
 def encode_clock(k: int, t_s: float) -> bytes:

@@ -19,7 +19,21 @@ from coolctl.toml_lines import Lines, line_of
 from coolctl.units import UNITS
 
 TOPIC_MAX_BYTES = 65535
-OWN_KINDS = ("sp", "shadow", "proposal", "decision", "ack", "gw_tick", "claim", "cmd", "status", "clock", "done", "bms")
+OWN_KINDS = (
+    "sp",
+    "shadow",
+    "proposal",
+    "decision",
+    "ack",
+    "gw_tick",
+    "claim",
+    "cmd",
+    "status",
+    "clock",
+    "done",
+    "bms",
+    "bms_tick",
+)
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
 

@@ -37,6 +37,7 @@ CHANGEOVER_S = 900.0  # chillers and plates together at most this long: the econ
 ECONOMIZER_RETRY_S = 3600.0  # after it could not hold the setpoint
 FAILSAFE_OVER_K, FAILSAFE_HOLDS_K, FAILSAFE_S = 3.0, 0.5, 900.0
 TAKEOVER_HOLD_S = 900.0
+ECHO_MAX_S = 5.0
 # How fast the effective setpoints may move when the BMS ramps to its own: per second.
 RAMP_TEMPERATURE_K, RAMP_DP_PA, RAMP_CW = 2.0 / 60.0, 1000.0, 0.01
 
@@ -216,9 +217,14 @@ class Bms:
 
 
 class LeaseReceiver:
-    """The BMS's end of the gateway's lease: newest wins, on the BMS's own clock, silence ends it."""
+    """The BMS's end of the gateway's lease: newest wins, on the BMS's own clock, silence ends it.
 
-    def __init__(self) -> None:
+    With a `clock_nonce` of its own the BMS says its clock and follows only leases that echo a word of this very start not
+    older than five seconds: what was held up on the way is refused however fresh it looks. Without one it cannot tell.
+    """
+
+    def __init__(self, clock_nonce: str = "") -> None:
+        self.clock_nonce = clock_nonce
         self.nonce = ""
         self.seq = -1
         self.received_s = -np.inf
@@ -228,7 +234,7 @@ class LeaseReceiver:
 
     def offer(self, message: dict[str, Any], retained: bool, now_s: float) -> bool:
         """Take a decoded lease message; False (and counted) when it may not be used."""
-        reason = self._refusal(message, retained)
+        reason = self._refusal(message, retained, now_s)
         if reason:
             self.rejects[reason] = self.rejects.get(reason, 0) + 1
             return False
@@ -238,7 +244,7 @@ class LeaseReceiver:
         self.received_s = now_s
         return True
 
-    def _refusal(self, message: dict[str, Any], retained: bool) -> str:
+    def _refusal(self, message: dict[str, Any], retained: bool, now_s: float) -> str:
         if retained:
             return "retained"
         try:
@@ -250,6 +256,9 @@ class LeaseReceiver:
             return "malformed"
         if nonce == self.nonce and seq <= self.seq:
             return "old"
+        echoed = message.get("echo_nonce") == self.clock_nonce
+        if self.clock_nonce and not (echoed and 0.0 <= now_s - float(message["echo_s"]) <= ECHO_MAX_S):
+            return "stale"
         return ""
 
     def setpoints(self, now_s: float) -> dict[str, float] | None:

@@ -6,6 +6,7 @@ the gateway's `done{k}`, but never longer than its patience: a plant does not st
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -46,10 +47,12 @@ class PlantServer:
         self.site, self.plant, self.settings = site, plant, settings
         self._bms_topic = site.file.gateway.bms_topic.replace("{site}", site.name)
         self._done_topic, self._clock_topic = site.topic("done"), site.topic("clock")
+        self._bms_tick_topic, self.says_clock = site.topic("bms_tick"), True
         mqtt = settings_for(site, settings.broker, "plant")
         self._event_bus, self._connects = EventBusBms(site), 0
         self.client = MqttClient(mqtt, [self._bms_topic, self._done_topic, *self._event_bus.topics])
-        self.receiver: LeaseReceiver | EventBusBms = self._event_bus if self._event_bus.topics else LeaseReceiver()
+        own = LeaseReceiver(secrets.token_hex(4))
+        self.receiver: LeaseReceiver | EventBusBms = self._event_bus if self._event_bus.topics else own
         self.readings: dict[str, float] | None = plant.reset(seed)
         self.k = 0
         self.late_steps = self.missed = self.leased_steps = 0
@@ -137,6 +140,9 @@ class PlantServer:
                     self.client.publish(topic, encode_single(point, value, stamp))
         if self.client.ready:
             self._say_on_event_bus(self.readings, stamp)
+        if isinstance(self.receiver, LeaseReceiver) and self.says_clock:
+            tick = lease.BmsTick(self.plant.t_s, self.receiver.clock_nonce)
+            self.client.publish(self._bms_tick_topic, lease.encode_bms_tick(tick))
         if self.site.file.site.simulated:
             self.client.publish(self._clock_topic, lease.encode_clock(self.k, self.plant.t_s))
 

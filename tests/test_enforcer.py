@@ -400,3 +400,39 @@ def test_epoch_is_written_through_before_the_old_one_is_replaced(tmp_path: Path,
 def test_epoch_file_that_says_nothing_counts_as_none(tmp_path: Path, text: str) -> None:
     (tmp_path / "epoch.json").write_text(text)
     assert EpochFile(tmp_path).value == 0
+
+
+# -- the BMS's own clock
+
+
+def bms_tick(core: GatewayCore, t_s: float, nonce: str = "b1", retained: bool = False) -> None:
+    core.bms_tick(lease.encode_bms_tick(lease.BmsTick(t_s, nonce)), retained)
+
+
+def test_the_newest_word_of_the_bms_is_echoed(core: GatewayCore) -> None:
+    bms_tick(core, 7.0)
+    assert lease.decode_bms_lease(send(core, 1)[0][0].payload)[-2:] == (7.0, "b1")
+    for t_s, nonce, retained in ((6.0, "b1", False), (9.0, "b1", True)):
+        bms_tick(core, t_s, nonce, retained)
+    core.bms_tick(b"{}", False)
+    assert core.rejects == {"bms_tick_old": 1, "bms_tick_retained": 1, "bms_tick_version": 1}
+    assert lease.decode_bms_lease(core.tick(101.0)[1].payload)[-2:] == (7.0, "b1")
+    bms_tick(core, 1.0, "b2")  # a BMS that has started anew counts anew
+    assert lease.decode_bms_lease(core.tick(102.0)[1].payload)[-2:] == (1.0, "b2")
+
+
+def test_a_bms_that_has_said_its_clock_and_falls_silent_is_leased_nothing(core: GatewayCore) -> None:
+    bms_tick(core, 7.0)
+    send(core, 1)
+    bms_tick(core, 7.0)  # a clock that stands still is no sign of life
+    assert [o.kind for o in core.tick(105.0)] == ["gw_tick", "bms"] and core.leased and not core.bms_silent
+    assert [o.kind for o in core.tick(105.5)] == ["gw_tick"] and not core.leased and core.bms_silent
+    assert answer(send(core, 2)).rejected == "bms_silent" and not answer(send(core, 3, {})).rejected
+    bms_tick(core, 8.0)
+    assert not core.bms_silent and not answer(send(core, 4)).rejected and core.leased
+
+
+def test_a_bms_that_never_says_its_clock_is_leased_to_as_ever(core: GatewayCore) -> None:
+    send(core, 1)
+    core.tick(114.0)
+    assert core.leased and not core.bms_silent

@@ -33,13 +33,15 @@ TICK = lease.GatewayTick(12.5, "n", 3, "a", True, False)
 CLAIM = lease.Claim("a", "1")
 SETPOINTS = lease.Setpoints(3, 4, 12.5, "n", 15.0, "auto", {"b": 2.0, "a": 1.5}, "why", 7)
 ACK = lease.Ack(3, 4, "remote", {"a": 1.5}, "stale", 12.5)
-BMS = lease.BmsLease("n", 9, 15.0, {"a": 1.5}, 12.5)
+BMS = lease.BmsLease("n", 9, 15.0, {"a": 1.5}, 12.5, 7.0, "b")
+BMS_TICK = lease.BmsTick(7.0, "b")
 PAIRS = (
     (lease.encode_gateway_tick, lease.decode_gateway_tick, TICK, 4096),
     (lease.encode_claim, lease.decode_claim, CLAIM, 4096),
     (lease.encode_setpoints, lease.decode_setpoints, SETPOINTS, 262144),
     (lease.encode_ack, lease.decode_ack, ACK, 262144),
     (lease.encode_bms_lease, lease.decode_bms_lease, BMS, 262144),
+    (lease.encode_bms_tick, lease.decode_bms_tick, BMS_TICK, 4096),
 )
 
 
@@ -142,6 +144,8 @@ def test_number_that_is_whole_is_read_as_a_number() -> None:
         15.0,
         {"a": 2.0},
         3.0,
+        -1.0,
+        "",
     )
     assert refused(lease.decode_bms_lease, b'{"v":1,"nonce":"n","seq":1,"ttl_s":15,"sp":{"a":2},"t_s":1e999}') == "not_finite"
 

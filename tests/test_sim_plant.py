@@ -182,6 +182,15 @@ def test_lease_receiver_keeps_ttl_order_and_refuses_retained() -> None:
     assert not r.offer({"seq": 1}, False, 31.0) and r.rejects["malformed"] == 1
 
 
+def test_lease_receiver_with_a_clock_refuses_what_does_not_echo_it_lately() -> None:
+    r = LeaseReceiver("mine")
+    lease = {"nonce": "a", "seq": 1, "ttl_s": 15.0, "sp": {"chwst_sp": 14.0}, "echo_s": 100.0, "echo_nonce": "mine"}
+    assert not r.offer(lease, False, 105.1) and not r.offer(lease, False, 99.9)
+    assert not r.offer({**lease, "echo_nonce": "theirs"}, False, 100.0)
+    assert not r.offer({k: v for k, v in lease.items() if not k.startswith("echo")}, False, 100.0)
+    assert r.rejects == {"stale": 4} and r.offer(lease, False, 105.0)
+
+
 def test_tower_merkel_meets_the_records_design_point(site: Site) -> None:
     p = plant_record(site).tower
     ewt = 26.0 + 3.7 + 1.1e6 / (62.0 * 4186.0)

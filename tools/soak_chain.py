@@ -80,7 +80,7 @@ class Chain:
     def __init__(self, plant: SimPlant, make_tick: MakeTick, mode: str, dt_s: float):
         self.plant, self.site, self.dt_s, self._make_tick = plant, plant.site, dt_s, make_tick
         self.epochs = EpochFile(None)
-        self.receiver = LeaseReceiver()
+        self.receiver = LeaseReceiver("bms")
         self.rules: list[Rule] = []
         self.flaws: list[Flaw] = []
         self.granted, self.paused, self.hand = mode, False, False
@@ -149,6 +149,7 @@ class Chain:
         batch = self.plant.measure()
         self._gateway_sees(batch, now_s)
         self._send(TEL, batch)
+        self.core.bms_tick(lease.encode_bms_tick(lease.BmsTick(now_s, self.receiver.clock_nonce)), False)
         self._from_gateway(self.core.tick(now_s))
         self._deliver(now_s)
         if not self.paused:

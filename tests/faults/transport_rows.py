@@ -259,6 +259,22 @@ def half_open(stage: Stage) -> str:
     return done(stack, f"own control while cut; {stale} stale leases refused when it healed")
 
 
+def second_link_held_up(stage: Stage) -> str:
+    """What the gateway says to the BMS is held up for a minute, then comes all at once and a minute late: fresh by its form."""
+    stack = stage.armed()
+    accepted = stack.server.receiver.seq  # type: ignore[union-attr]
+    stack.bus.rules.append(to("plant", late(60.0), [stack.site.topic("bms")]))
+    took = until(stack, lambda: stack.local, BMS_LOCAL_S)
+    for _ in range(120):
+        stack.step()
+        assert stack.local, "an old word was followed"
+    stale = stack.server.receiver.rejects["stale"]
+    assert stack.server.receiver.seq - accepted <= 1 and stale > 20  # type: ignore[union-attr]
+    stack.bus.rules.clear()
+    back = until(stack, lambda: not stack.local, 400)
+    return done(stack, f"own control after {took} s; {stale} stale words refused; leased again {back} s after the link healed")
+
+
 def lossy(stage: Stage) -> str:
     stack, rng = stage.armed(), random.Random(stage.seed)
     stack.bus.rules.append(lambda _s, _r, topic, raw: [] if rng.random() < 0.2 and not topic.endswith("/clock") else [(0.0, raw)])
@@ -333,5 +349,6 @@ ROWS = (
     Row("T24", "sensor clocks off by 30 s", "age by arrival; control goes on", skewed(30.0)),
     Row("T24a", "sensor clocks off by a day", "age by arrival; safe", skewed(-86400.0)),
     Row("T25", "broker's disk full", "as T14 after a restart", tier="N", held_by="tests/hil/test_transport.py::test_a_broker_whose_disk_is_full_serves_again_after_a_restart"),
+    Row("T27", "link from the gateway to the BMS held up for a minute", "own control at TTL; nothing old is followed", second_link_held_up),
     Row("T26", "suspended for 60 s", "as T08", tier="N", held_by="tests/test_faults.py::test_fault[T08]"),
 )  # fmt: skip
