@@ -50,6 +50,7 @@ def encode_decision(
         "suspect": {"hall": d.site.halls[suspect.hall], "kind": suspect.kind, "text": suspect.text()} if suspect else None,
         "sick_loops": d.sick_loops,
         "doubted": d.doubted,
+        "without_effect": d.without_effect,
         "overridden": d.overridden,
         "held": {name: hold._asdict() for name, hold in (held or {}).items()},
         "weakest": {"machine": d.weakest[0], "ratio": _finite(d.weakest[1])} if d.weakest else None,

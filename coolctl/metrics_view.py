@@ -57,6 +57,7 @@ class ViewMaker:
         gauges = {name: float(d.term_values[k]) for name, k in self._term.items()}
         gauges["coolctl_hall_suspect_ratio"] = float(d.suspect is not None)
         gauges["coolctl_loop_sick_ratio"] = float(bool(d.sick_loops))
+        gauges["coolctl_setpoint_without_effect_ratio"] = float(bool(d.no_effect))
         gauges["coolctl_doubted_points_ratio"] = len(d.doubts) / max(len(self.points), 1)
         held = np.isfinite(d.u_override) if d.u_override is not None else np.zeros(1)
         gauges["coolctl_held_setpoints_ratio"] = float(held.mean())

@@ -211,5 +211,5 @@ def test_a_rack_in_doubt_counts_as_hot_as_its_neighbours_make_it(feed: Feed, sit
         (np.nan, est.hottest_c),
     ):
         feed.health.virtual_c[0] = virtual_c
-        warned = feed.health.warned(est)
+        warned = feed.health.warned(est, feed.snap)
         assert warned.hottest_c == pytest.approx(hottest_c) and warned.inlet_max_c[0] == pytest.approx(hottest_c)

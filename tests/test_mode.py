@@ -350,3 +350,14 @@ def test_an_emergency_goes_on_after_a_reload_where_the_grant_lets_it(granted: st
         assert (other.mode, other.reason) == ("emergency", "as before the site file was read anew")
     else:
         assert (other.mode, other.reason) == ("fallback" if granted in POLICY_MODES else granted, "start")
+
+
+def test_a_chiller_that_falls_out_ends_the_policys_charge_in_that_tick_and_it_has_to_earn_it_again() -> None:
+    m = ModeMachine("auto", 300.0)
+    e = Evidence(False, 0.0, True, True, False, False, True, True, False)
+    for t in range(301):
+        mode, _ = m.step(e, float(t), 1.0)
+    assert mode == "auto"
+    mode, reason = m.step(e._replace(machine_lost=True), 301.0, 1.0)
+    assert mode == "fallback" and "fallen out" in reason and m.clean_s == 0.0
+    assert [m.step(e, 302.0 + t, 1.0)[0] for t in range(300)] == ["fallback"] * 299 + ["auto"]

@@ -57,6 +57,7 @@ class Decision:
     doubts: tuple[Doubt, ...] = ()
     sick: tuple[Sickness, ...] = ()
     u_override: F64 | None = None  # what an operator holds at a value of their own; NaN where nobody does
+    no_effect: tuple[int, ...] = ()
 
     @property
     def published(self) -> bool:
@@ -132,6 +133,11 @@ class Decision:
         """Points that are not believed now, and why."""
         points = self.site.table.points
         return {points[d.i].id: d.reason for d in self.doubts}
+
+    @property
+    def without_effect(self) -> list[str]:
+        """Setpoints that the plant says it follows and does not."""
+        return [self.site.u_names[k] for k in self.no_effect]
 
     @property
     def plan_binding(self) -> list[str]:

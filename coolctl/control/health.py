@@ -1,4 +1,5 @@
-"""Sensors that may not be believed: one that jumps, one that has frozen, a rack that reads colder than its neighbours say.
+"""Sensors that may not be believed: one that jumps, one that has frozen, a rack that reads colder than its neighbours say,
+an IT power meter that reads far less than the heat in the air (heat.py).
 
 What is doubted is not measured: its value is taken out before anything else sees it. A rack in doubt still counts as hot
 as its neighbours make it, so that doubt never makes the hall warmer. A rack that reads too WARM is believed: it may be
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coolctl.control.estimate import Estimate
+from coolctl.control.heat import HeatWitness
 from coolctl.jit import kernel
 from coolctl.points import ROLES, PointTable, Snapshot
 
@@ -32,8 +34,11 @@ LOW_K, LOW_S, WELL_K, WELL_S, ALIKE_K = 2.0, 120.0, 1.0, 600.0, 0.6
 COMPARE_EVERY_S = 5.0  # while nothing is in doubt
 RACKS_MIN, KNOWN_S, TAU_MIN_S, TAU_MAX_S = 6, 1800.0, 300.0, 24.0 * 3600.0
 
-NOT, JUMPS, FROZEN, LOW, ELSEWHERE = range(5)
-REASONS = ("", "jumps", "has frozen", "reads colder than its neighbours say", "is where it cannot have come to: another unit?")
+NOT, JUMPS, FROZEN, LOW, ELSEWHERE, LIGHT = range(6)
+REASONS = (
+    "", "jumps", "has frozen", "reads colder than its neighbours say", "is where it cannot have come to: another unit?",
+    "reads far less than the heat that the air carries",
+)  # fmt: skip
 
 
 class Doubt(NamedTuple):
@@ -95,7 +100,7 @@ def find_jumps(
 class Health:
     """Follows every temperature and IT power meter of a site; `assess` every tick."""
 
-    def __init__(self, table: PointTable, halls: tuple[str, ...]):
+    def __init__(self, table: PointTable, halls: tuple[str, ...], params: F64 | None = None):
         suffix = [ROLES[p.role].suffix if not ROLES[p.role].writable else "" for p in table.points]
         self._temps = np.array([s == "c" for s in suffix])
         self._watched = self._temps | np.array([p.role == "it_power" for p in table.points])
@@ -111,6 +116,7 @@ class Health:
         self._low_s, self._well_s = np.zeros(n), np.zeros(n)
         self._last_s, self._compared_s, self._low = np.nan, -np.inf, False
         self.virtual_c = np.full(len(halls), np.nan)
+        self._heat = HeatWitness(table, halls, params) if params is not None else None
 
     def assess(self, snap: Snapshot) -> Snapshot:
         """The snapshot without what is doubted; `virtual_c` then has the hottest rack that its neighbours stand in for."""
@@ -119,6 +125,10 @@ class Health:
         self._last_s = snap.now_s
         value = np.where(np.isfinite(snap.value), snap.value, np.nan)
         self.doubt[:] = NOT
+        if self._heat is not None:
+            self._heat.hear(snap)
+            for k in np.flatnonzero(self._heat.doubted):
+                self.doubt[self._heat.meters[k]] = LIGHT
         find_frozen(value, self._watched, self._before, self._same_s, self._longest_s, self._moves, self.doubt, dt_s)
         find_jumps(
             value, self._temps, self._is_rack, self._believed, self._believed_s, self._heard_s, self._candidate,
@@ -133,8 +143,10 @@ class Health:
             self._low = bool(self._low_s.any())
         return snap._replace(value=np.where(self.doubt != NOT, np.nan, value) if self.doubt.any() else value)
 
-    def warned(self, est: Estimate) -> Estimate:
-        """The estimate with the racks in doubt as hot as their neighbours make them."""
+    def warned(self, est: Estimate, snap: Snapshot) -> Estimate:
+        """The estimate with racks in doubt as hot as their neighbours make them, and doubted IT power as large as its heat."""
+        if self._heat is not None:
+            est = self._heat.judge(est, snap)
         if not np.isfinite(self.virtual_c).any():
             return est
         hottest = np.fmax(est.inlet_max_c, self.virtual_c)

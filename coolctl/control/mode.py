@@ -37,6 +37,7 @@ class Evidence(NamedTuple):
     overrun: bool
     heard: bool = True
     held: bool = True
+    machine_lost: bool = False  # a chiller has fallen out in this tick
     rescue: bool = False  # racks stand so far above their limit that the shield cools whatever anyone wishes
 
 
@@ -152,7 +153,7 @@ class ModeMachine:
         self._soft = self._soft + 1 if fault else 0
         self.clean_s = 0.0 if fault else self.clean_s + dt_s
         if self.mode in POLICY_MODES:
-            if self._soft >= SOFT_TICKS or not e.model_ok or self._trial_failed(e):
+            if self._soft >= SOFT_TICKS or not e.model_ok or e.machine_lost or self._trial_failed(e):
                 self._rearms_s = [t for t in self._rearms_s if now_s - t < 3600.0] + [now_s]
                 self.latched = len(self._rearms_s) > REARM_MAX_PER_H
                 return "fallback", fault
@@ -176,6 +177,7 @@ class ModeMachine:
             (e.gateway_age_s <= 5.0, "the gateway is silent"),
             (e.ack_agrees, "the plant does not confirm the setpoints"),
             (not e.overrun, "the control loop overran"),
+            (not e.machine_lost, "a chiller has fallen out: the rules run with what is left"),
             (not self._trial_failed(e), "racks stand above their limit while the policy is on trial"),
         )
         return next((reason for ok, reason in checks if not ok), "")

@@ -21,6 +21,7 @@ from coolctl.control.feedforward import AirflowDemand
 from coolctl.control.guideline36 import B2
 from coolctl.control.health import Health
 from coolctl.control.loops import Loops, Sickness
+from coolctl.control.machines import Effects, Lost, Machines
 from coolctl.control.objective import Limits, planning_limits
 from coolctl.control.planner import Plan, Planner, Proposal
 from coolctl.control.plant_rules import PlantRules
@@ -92,7 +93,7 @@ class Tick:
         self.p, self.halls = plant_params(site), hall_array(site)
         self.rules = PlantRules(site, self.p)
         self.required_s = f.limits.ride_through_margin_s + site.chiller.restart_s
-        self._health = Health(site.table, site.halls)
+        self._health = Health(site.table, site.halls, self.halls)
         self._estimator = Estimator(site, self.halls)
         self._demand = AirflowDemand(self.halls)
         self.baseline: Rules = baseline or B2(site, self.p)
@@ -109,6 +110,8 @@ class Tick:
         self.zones = Zones(self.halls, self.p)
         self._screening, self._weakest = Screening(self.halls, self.p, f.limits), Weakest(0, np.nan)
         self._loops = Loops(len(self.halls), self.p.tower.speed_min_ratio)
+        self._machines, self._lost = Machines(), Lost(False, False)
+        self._effects = Effects(len(self.halls), site.chiller.restart_s)
         self._model = (self.halls, self.p)
         self._described = describe(self.halls, self.p)
         self._adopted_s = -np.inf
@@ -136,7 +139,7 @@ class Tick:
         self._last_s = snap.now_s
         self._seq += 1
         snap = self._health.assess(snap)
-        est = self._health.warned(self._estimator.assess(snap))
+        est = self._health.warned(self._estimator.assess(snap), snap)
         self.conditions = est.w
         sick = self._sick_loops(est, dt_s)
         est = self._loops.steadied(est, sick)
@@ -156,11 +159,16 @@ class Tick:
         actual_u = np.where(np.isnan(measured_u), known_u, measured_u)
         model_w = self._follow_model(est, actual_u, dt_s)
         available = self._available(est)
+        asked = last[U_CHILLERS] if self._seq > 1 else np.nan
+        self._lost = self._machines.observe(est, asked, lambda: self.shield.carries(last, est.w, 0.0, 1.0, 1.0))
+        followed = self._mode_before in modes.PUBLISHING and gateway.confirmed and not est.plant["bms_remote"] < 0.5
+        self._effects.observe(est, measured_u, last, followed, dt_s)
         ride_s = self._ride_through(est, actual_u, demand, available)
         proposal, u_policy, policy_fault = self._propose(est, available)
         mode, reason = self._mode(est, gateway, policy_fault, actual_u, dt_s)
         plan = self._plan(est, proposal, baseline_u, available, dt_s)
-        wish, used = self._wish(mode, plan, baseline_u, demand)
+        # A policy that has nothing to say has no say in this tick either: its last plan does not go on without it.
+        wish, used = self._wish(mode, None if policy_fault else plan, baseline_u, demand)
         wish = np.where(self.rules.owned, own_u, wish)
         self._loops.hold(wish, last, [] if mode == "emergency" else sick, est.now_s)
         # A person's value goes before the plan and the rules, never before the shield.
@@ -180,7 +188,7 @@ class Tick:
         return Decision(
             self.site, snap.now_s, self._seq, mode, self.modes.granted, reason, u, wish, u_policy, baseline_u, bits,
             terms, plan.source if plan else "no plan yet", policy_fault,
-            tuple(self._health.doubts()), tuple(sick), self.override_u.copy(),
+            tuple(self._health.doubts()), tuple(sick), self.override_u.copy(), tuple(self._effects.missing()),
         )  # fmt: skip
 
     def _sick_loops(self, est: Estimate, dt_s: float) -> list[Sickness]:
@@ -317,8 +325,8 @@ class Tick:
         self._no_cooling_s = self._no_cooling_s + dt_s if idle else 0.0
         evidence = modes.Evidence(
             gateway.hand or est.plant["hand"] > 0.5, gateway.age_s, gateway.confirmed, est.quorum,
-            self._over_ticks >= OVER_ALARM_TICKS, self._no_cooling_s >= NO_COOLING_S, not policy_fault,
-            self.policy is not None, gateway.overrun, self._heard, gateway.held,
+            self._over_ticks >= OVER_ALARM_TICKS, self._no_cooling_s >= NO_COOLING_S or self._lost.every, not policy_fault,
+            self.policy is not None, gateway.overrun, self._heard, gateway.held, self._lost.one,
             est.hottest_c > self.site.file.limits.rack_inlet_limit_c + RESCUE_FROM_K,
         )  # fmt: skip
         return self.modes.step(evidence, est.now_s, dt_s)

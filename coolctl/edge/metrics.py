@@ -71,6 +71,10 @@ GAUGES = (
     ),
     ("coolctl_doubted_points_ratio", "share of the site's points that are not believed; the decision says which and why"),
     ("coolctl_loop_sick_ratio", "1 while a local control loop hunts, winds up or is in hand; the decision says which"),
+    (
+        "coolctl_setpoint_without_effect_ratio",
+        "1 while the plant says that it follows a setpoint and does not; the decision says which",
+    ),
     ("coolctl_hall_suspect_ratio", "1 while a hall's coil, valve or supply sensor stands out; the decision says which"),
     ("coolctl_inlet_bias_kelvin", "measured minus modelled hottest inlet"),
     ("coolctl_clean_seconds", "how long the evidence has been clean"),

@@ -113,7 +113,7 @@ class Reader:
     def __init__(self, site: Site, recording: Recording):
         self.site, self._unpack = site, Unpacker(site)
         self.halls, self.p = hall_array(site), plant_params(site)
-        self._health, self._estimator = Health(site.table, site.halls), Estimator(site, self.halls)
+        self._health, self._estimator = Health(site.table, site.halls, self.halls), Estimator(site, self.halls)
         self.calibrator, self._rules = Calibrator(site, self.halls, self.p), PlantRules(site, self.p)
         self._meters = [site.table.by_role(role) for role in METERS]
         at = {name: k for k, name in enumerate(recording.columns)}
@@ -154,7 +154,7 @@ class Reader:
         dt_s = since_s if 0.0 < since_s <= GAP_S else 0.0
         self._last_s = raw.now_s
         snap = self._health.assess(raw)
-        est = self._health.warned(self._estimator.assess(snap))
+        est = self._health.warned(self._estimator.assess(snap), snap)
         wish = np.array([row[k] if k >= 0 else np.nan for k in self._sp])
         return Look(raw, snap, est, wish, self.actual_u(est, wish, dt_s), dt_s)
 

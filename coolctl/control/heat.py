@@ -1,0 +1,129 @@
+"""IT power against the heat that the hall's air carries, and that against the chilled water: a meter that reads far too little.
+
+Airflow follows IT power, so that a meter which sticks low takes the air away from servers at work. Their heat cannot hide:
+the air carries it, airflow times the rise from supply to return air, less what the racks' masses give off while they cool; a
+little later the water does. A meter is doubted where the air carries far more for a while and the water agrees; then the
+larger, plausible heat counts. A load that has just fallen is no lie: what a meter said is forgotten slowly. A meter that reads
+too much costs energy, never safety, and is believed.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coolctl.control.estimate import Estimate
+from coolctl.jit import kernel
+from coolctl.num import first_order, follow
+from coolctl.points import PointTable, Snapshot
+from coolctl.psychro import CP_AIR_JKGK, CP_WATER_JKGK
+from coolctl.thermal import room
+from coolctl.thermal.dynamics import AIR_JK_PER_W, HEATSINK_JK_PER_W, RACK_JK_PER_W
+from coolctl.thermal.plant import W_HALL, W_PRESSURE, crah_air_kgs
+from coolctl.thermal.room import HallParams
+
+F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
+
+RACK_TAU_S = 300.0  # sheet metal behind the air that passes it
+GIVEN_OFF, TAKEN_UP = 1.3, 0.7  # shares of the masses' heat that are counted: against the doubt both ways
+FORGOTTEN_TAU_S, AIR_TAU_S, WATER_TAU_S, RATE_TAU_S = 120.0, 10.0, 30.0, 15.0
+# Airflow off by a tenth and half a kelvin on both thermometers make a quarter; CRAHs that are dead make the air look stronger
+# by as much as the running ones are fewer, which is why the water is asked. The slack is for loads near nothing.
+OVER_RATIO, CLEAR_RATIO, PLAIN_RATIO, SLACK = 1.6, 1.25, 2.5, 0.03
+OVER_S, PLAIN_S, WELL_S = 30.0, 10.0, 600.0
+# A hall that has been hot and gets its cold air back gives off more than the masses' model knows: no new doubt meanwhile.
+FALLING_K, FALLING_TAU_S = 1.5, 60.0
+WATER_SHARE = 0.5  # of the missing heat must be in the water too, where that is measured
+COUNTED_RATIO, MOST_RATIO = 1.25, 1.2  # of the heat in the air, and of the design load: it is still rising when it is seen
+
+
+@kernel
+def follow_heat(
+    metered_w: F64, sat_c: F64, rat_c: F64, fan: F64, pressure_pa: float, halls: F64, dt_s: float, mass_c: F64, slow_c: F64,
+    said_w: F64, air_w: F64,
+) -> None:  # fmt: skip
+    """Per hall what the meter has said lately into `said_w` [W], and the servers' heat by the air into `air_w` [W].
+
+    `Q = m c_p (RAT - SAT) - C (T_mass - T_mid) / tau + C_fast dRAT/dt`; NaN where airflow or a temperature is not known. `mass_c`
+    [°C] holds the masses' temperature from call to call, `slow_c` [°C] the return air's a moment ago.
+    """
+    for h in range(halls.shape[0]):
+        hall = room.hall_params(halls[h])
+        if metered_w[h] == metered_w[h]:
+            faded_w = first_order(said_w[h], metered_w[h], FORGOTTEN_TAU_S, dt_s)
+            said_w[h] = max(faded_w, metered_w[h])
+        air_kgs = crah_air_kgs(fan[h], sat_c[h], pressure_pa, hall)
+        rise_k = rat_c[h] - sat_c[h]
+        if not (rise_k == rise_k and air_kgs == air_kgs):
+            air_w[h] = mass_c[h] = slow_c[h] = np.nan
+            continue
+        middle_c = sat_c[h] + 0.5 * rise_k
+        mass_c[h] = first_order(mass_c[h], middle_c, RACK_TAU_S, dt_s)
+        given_w = RACK_JK_PER_W * hall.it_power_nom_w / RACK_TAU_S * (mass_c[h] - middle_c)
+        given_w *= GIVEN_OFF if given_w > 0.0 else TAKEN_UP
+        slow_c[h] = first_order(slow_c[h], rat_c[h], RATE_TAU_S, dt_s)
+        stored_w = (HEATSINK_JK_PER_W + AIR_JK_PER_W) * hall.it_power_nom_w * (rat_c[h] - slow_c[h]) / max(RATE_TAU_S, dt_s)
+        heat_w = max(air_kgs * CP_AIR_JKGK * rise_k - given_w + stored_w - hall.misc_heat_w, 0.0)
+        air_w[h] = first_order(air_w[h], heat_w, AIR_TAU_S, dt_s)
+
+
+class HeatWitness:
+    """Follows the halls of one site; `meters` has each hall's IT power points."""
+
+    def __init__(self, table: PointTable, names: tuple[str, ...], halls: F64):
+        self._halls = halls
+        self._nom_w = halls[:, HallParams._fields.index("it_power_nom_w")]
+        self.meters = [table.by_role("it_power", hall) for hall in names]
+        self._rat = [table.one("rat", hall) for hall in names]
+        count = len(names)
+        self._mass_c, self._slow_c, self._said_w, self.air_w = (np.full(count, np.nan) for _ in range(4))
+        self._water_w, self._metered_w, self._sat_c = np.full(1, np.nan), np.full(count, np.nan), np.full(count, np.nan)
+        self._over_s, self._well_s = np.full(count, np.nan), np.zeros(count)
+        self.doubted = np.zeros(count, dtype=np.bool_)
+        self._last_s = np.nan
+
+    def hear(self, snap: Snapshot) -> None:
+        """What the meters say in this tick, doubted or not."""
+        self._metered_w = np.array([snap.value[i].sum() if len(i) else np.nan for i in self.meters])
+
+    def judge(self, est: Estimate, snap: Snapshot) -> Estimate:
+        """Compare; the estimate with the larger, plausible heat where a meter is doubted."""
+        since_s = est.now_s - self._last_s
+        dt_s = min(max(since_s, 0.0), 60.0) if since_s == since_s else 0.0
+        self._last_s = est.now_s
+        rat_c = np.array([snap.value[i] if i >= 0 else np.nan for i in self._rat])
+        follow_heat(
+            self._metered_w, est.sat_c, rat_c, est.fan_speed, est.w[W_PRESSURE], self._halls, dt_s, self._mass_c, self._slow_c,
+            self._said_w, self.air_w,
+        )  # fmt: skip
+        plant = est.plant
+        water_w = plant["chw_flow"] * CP_WATER_JKGK * (plant["chwrt"] - plant["chwst"])
+        self._water_w = follow(self._water_w, np.array([water_w]), WATER_TAU_S, dt_s)
+        self._sat_c = follow(self._sat_c, est.sat_c, FALLING_TAU_S, dt_s)
+        self._weigh(dt_s, est.sat_c < self._sat_c - FALLING_K, self._water_w[0] if water_w == water_w else np.nan)
+        return self._counted(est) if self.doubted.any() else est
+
+    def _weigh(self, dt_s: float, falling: NDArray[np.bool_], water_w: float) -> None:
+        slack_w = SLACK * self._nom_w
+        missing_w = self.air_w - self._said_w
+        agreed = not water_w < np.nansum(self._said_w) + WATER_SHARE * np.nanmax(np.append(missing_w, 0.0))
+        plain = self.air_w > PLAIN_RATIO * self._said_w + slack_w
+        over = (plain | ((self.air_w > OVER_RATIO * self._said_w + slack_w) & agreed)) & ~falling
+        # The first look that is over begins the time; slow ticks need two.
+        self._over_s = np.where(over, np.where(np.isnan(self._over_s), 0.0, self._over_s + dt_s), np.nan)
+        found = (self._over_s >= OVER_S) | (plain & (self._over_s >= PLAIN_S))
+        clear = self.air_w < CLEAR_RATIO * self._said_w + slack_w
+        self._well_s = np.where(clear, self._well_s + dt_s, 0.0)
+        self.doubted = found | (self.doubted & (self._well_s < WELL_S))
+
+    def _counted(self, est: Estimate) -> Estimate:
+        """The larger of what the meter says and what the air carries; the design load where the air is not known any more."""
+        it_w, w = est.it_w.copy(), est.w.copy()
+        for h in np.flatnonzero(self.doubted):
+            carried_w = COUNTED_RATIO * self.air_w[h]
+            counted_w = np.fmax(self._metered_w[h], carried_w) if carried_w == carried_w else self._nom_w[h]
+            it_w[h] = min(counted_w, MOST_RATIO * self._nom_w[h])
+            hall, mean_c = HallParams(*self._halls[h].tolist()), est.inlet_mean_c[h]
+            w[W_HALL + h] = max(room.it_base_w(it_w[h], mean_c if mean_c == mean_c else hall.server_fan_knee_c, hall), 1.0)
+        return est._replace(it_w=it_w, w=w)
