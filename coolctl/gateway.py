@@ -110,7 +110,9 @@ class GatewayCore:
         if now_s < self.now_s:
             self._forget()  # a clock that runs backwards is another run: nothing from before may live on
         self.now_s = now_s
-        if self.applied and (self.bms_silent or not self.leased):
+        if self.bms_silent:
+            self._forget()
+        if not self.leased and self.applied:
             self._forget()
         if self.proof is not None and self.proof.tick(now_s, self.leased):
             self._forget()

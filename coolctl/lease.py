@@ -162,11 +162,11 @@ def _values(o: Mapping[str, Any], key: str) -> dict[str, float]:
     return {name: _number(values, name) for name in values}
 
 
-def _open(raw: bytes, keys: frozenset[str], size_max: int, may_lack: frozenset[str] = frozenset()) -> dict[str, Any]:
+def _open(raw: bytes, keys: frozenset[str], size_max: int) -> dict[str, Any]:
     o = parse_object(raw, size_max)
     if o.get("v") != VERSION:
         raise Rejected("version")
-    if not keys - may_lack <= set(o) <= keys:
+    if set(o) != keys:
         raise Rejected("keys")
     return o
 
@@ -176,7 +176,7 @@ def _keys(kind: type[Any], *more: str) -> frozenset[str]:
 
 
 _TICK, _CLAIM, _SP = _keys(GatewayTick), _keys(Claim), _keys(Setpoints, "crc")
-_ECHO = frozenset(("echo_s", "echo_nonce"))  # gateways of before say none
+_BMS_BEFORE = _keys(BmsLease) - {"echo_s", "echo_nonce"}  # what gateways said before they echoed
 _ACK, _BMS, _BMS_TICK = _keys(Ack), _keys(BmsLease), _keys(BmsTick)
 
 
@@ -228,7 +228,8 @@ def decode_bms_tick(raw: bytes, size_max: int = 4096) -> BmsTick:
 
 def decode_bms_lease(raw: bytes, size_max: int = 262144) -> BmsLease:
     """Raises `Rejected` with the reason."""
-    o = {"echo_s": -1.0, "echo_nonce": "", **_open(raw, _BMS, size_max, _ECHO)}
+    before = b'"echo_' not in raw
+    o = {"echo_s": -1.0, "echo_nonce": "", **_open(raw, _BMS_BEFORE if before else _BMS, size_max)}
     return BmsLease(
         _text(o, "nonce"), _integer(o, "seq"), _number(o, "ttl_s", 0.0, 3600.0), _values(o, "sp"), _number(o, "t_s"),
         _number(o, "echo_s"), _text(o, "echo_nonce"),

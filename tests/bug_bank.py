@@ -109,7 +109,7 @@ BUGS = (
     Bug(S, "more[W_HALL:] *= ratio", "more[W_HALL:] *= 0.5", SHIELD),
     Bug(S, "if u[U_CHILLERS] < held and since < d.chiller_on_s:", "if False:", SHIELD),
     Bug(S, "self._rescue(u, c, bits)\n", "\n", SHIELD),
-    Bug(S, "driest = max(SUPPLY_FLOOR_C, dewpoint + self._lim.dewpoint_margin_k)", "driest = SUPPLY_FLOOR_C", SHIELD),
+    Bug(S, "return max(SUPPLY_FLOOR_C, dewpoint + self._lim.dewpoint_margin_k)", "return SUPPLY_FLOOR_C", SHIELD),
     Bug(S, "least = self._lim.airflow_ratio_min * demand if demand == demand", "least = 0.0 * demand if demand == demand", SHIELD),
     Bug(S, "if c.available <= u[U_CHILLERS] < last[U_CHILLERS]:", "if False:", SHIELD),
     # sensors

@@ -276,7 +276,7 @@ class Core:
     """What `GatewayLines` looks at of a gateway."""
 
     holder, lease_mode, proof = "one", "auto", None
-    hand = leased = False
+    hand = leased = bms_silent = False
     now_s, heard_s = 100.0, 99.5
 
     def __init__(self) -> None:
@@ -293,6 +293,7 @@ class Link:
         ({"heard_s": 99.5}, "the controller let go"),
         ({"heard_s": 85.0}, "no good setpoints for 15 s"),
         ({"hand": True}, "a person holds it at the BMS"),
+        ({"bms_silent": True}, "the BMS does not say its clock any more"),
         ({"now_s": 3.0}, "a simulated plant began anew"),
     ],
 )
