@@ -19,6 +19,8 @@ from sim_plant.faults import parse
 from sim_plant.load import Load, constant
 from sim_plant.plant import SimPlant
 from sim_plant.weather import from_statistics
+from tools import soak
+from tools.soak_chain import Chain
 
 METER = "hall1.it_power"
 Change = Callable[[dict[str, float], float], None]
@@ -180,6 +182,21 @@ def test_a_meter_stuck_before_a_load_step_is_found_before_the_racks_are_hot(site
         readings = plant.step(d.setpoints, 1.0)  # type: ignore[assignment]
         hottest_c = max(hottest_c, float(plant.truth.rack_inlet_c.max()))
     assert 0.0 < found_s <= 45.0 and hottest_c < site.file.limits.rack_inlet_limit_c
+
+
+def test_a_meter_that_sticks_low_beside_a_hostile_policy_takes_no_air_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Episode `adversary:161` of `make soak`: at 1,040 s a load of 840 kW reads 66 kW. The racks warmed by 7 K in 75 s."""
+    trace: list[tuple[float, float]] = []
+    judge = Chain._judge
+
+    def seen(chain: Chain, now_s: float) -> None:
+        trace.append((now_s, float(chain.plant.rack_inlet_c.max())))
+        judge(chain, now_s)
+
+    monkeypatch.setattr(Chain, "_judge", seen)
+    soak.play(soak.stage(), "adversary", 161, 5.0)
+    inlets_c = [c for t, c in trace if 1030.0 <= t <= 1150.0]
+    assert len(inlets_c) == 25 and max(inlets_c) - inlets_c[0] < 1.0
 
 
 def test_compiled_equals_plain(site: Site) -> None:

@@ -27,7 +27,7 @@ I64 = NDArray[np.int64]
 
 RACK_TAU_S = 300.0  # sheet metal behind the air that passes it
 GIVEN_OFF, TAKEN_UP = 1.3, 0.7  # shares of the masses' heat that are counted: against the doubt both ways
-FORGOTTEN_TAU_S, AIR_TAU_S, WATER_TAU_S, RATE_TAU_S = 120.0, 10.0, 30.0, 15.0
+FORGOTTEN_TAU_S, AIR_TAU_S, WATER_TAU_S, RATE_TAU_S = 45.0, 10.0, 30.0, 15.0
 # Airflow off by a tenth and half a kelvin on both thermometers make a quarter; CRAHs that are dead make the air look stronger
 # by as much as the running ones are fewer, which is why the water is asked. The slack is for loads near nothing.
 OVER_RATIO, CLEAR_RATIO, PLAIN_RATIO, SLACK = 1.6, 1.25, 2.5, 0.03
@@ -80,7 +80,7 @@ class HeatWitness:
         self._mass_c, self._slow_c, self._said_w, self.air_w = (np.full(count, np.nan) for _ in range(4))
         self._water_w, self._metered_w, self._sat_c = np.full(1, np.nan), np.full(count, np.nan), np.full(count, np.nan)
         self._over_s, self._well_s = np.full(count, np.nan), np.zeros(count)
-        self.doubted = np.zeros(count, dtype=np.bool_)
+        self.doubted, self._over = np.zeros(count, dtype=np.bool_), np.zeros(count, dtype=np.bool_)
         self._last_s = np.nan
 
     def hear(self, snap: Snapshot) -> None:
@@ -102,14 +102,16 @@ class HeatWitness:
         self._water_w = follow(self._water_w, np.array([water_w]), WATER_TAU_S, dt_s)
         self._sat_c = follow(self._sat_c, est.sat_c, FALLING_TAU_S, dt_s)
         self._weigh(dt_s, est.sat_c < self._sat_c - FALLING_K, self._water_w[0] if water_w == water_w else np.nan)
-        return self._counted(est) if self.doubted.any() else est
+        # Before a meter is doubted, and called so, its heat counts already: the air would be gone by then.
+        counted = self.doubted | self._over
+        return self._counted(est, np.flatnonzero(counted)) if counted.any() else est
 
     def _weigh(self, dt_s: float, falling: NDArray[np.bool_], water_w: float) -> None:
         slack_w = SLACK * self._nom_w
         missing_w = self.air_w - self._said_w
         agreed = not water_w < np.nansum(self._said_w) + WATER_SHARE * np.nanmax(np.append(missing_w, 0.0))
         plain = self.air_w > PLAIN_RATIO * self._said_w + slack_w
-        over = (plain | ((self.air_w > OVER_RATIO * self._said_w + slack_w) & agreed)) & ~falling
+        self._over = over = (plain | ((self.air_w > OVER_RATIO * self._said_w + slack_w) & agreed)) & ~falling
         # The first look that is over begins the time; slow ticks need two.
         self._over_s = np.where(over, np.where(np.isnan(self._over_s), 0.0, self._over_s + dt_s), np.nan)
         found = (self._over_s >= OVER_S) | (plain & (self._over_s >= PLAIN_S))
@@ -117,10 +119,10 @@ class HeatWitness:
         self._well_s = np.where(clear, self._well_s + dt_s, 0.0)
         self.doubted = found | (self.doubted & (self._well_s < WELL_S))
 
-    def _counted(self, est: Estimate) -> Estimate:
+    def _counted(self, est: Estimate, halls: I64) -> Estimate:
         """The larger of what the meter says and what the air carries; the design load where the air is not known any more."""
         it_w, w = est.it_w.copy(), est.w.copy()
-        for h in np.flatnonzero(self.doubted):
+        for h in halls:
             carried_w = COUNTED_RATIO * self.air_w[h]
             counted_w = np.fmax(self._metered_w[h], carried_w) if carried_w == carried_w else self._nom_w[h]
             it_w[h] = min(counted_w, MOST_RATIO * self._nom_w[h])
