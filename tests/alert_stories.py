@@ -123,6 +123,12 @@ STORIES = (
         "CoolctlLoopSick", "30m", {'coolctl_loop_sick_ratio{site="s"}': "1x240"}, {'coolctl_loop_sick_ratio{site="s"}': "0x240"}
     ),
     Story(
+        "CoolctlSetpointWithoutEffect",
+        "1m",
+        {'coolctl_setpoint_without_effect_ratio{site="s"}': "1x60"},
+        {'coolctl_setpoint_without_effect_ratio{site="s"}': "0x60"},
+    ),
+    Story(
         "CoolctlHallSuspect",
         "1h",
         {'coolctl_hall_suspect_ratio{site="s"}': "1x400"},
