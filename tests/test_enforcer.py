@@ -424,6 +424,7 @@ def test_the_newest_word_of_the_bms_is_echoed(core: GatewayCore) -> None:
 def test_a_bms_that_has_said_its_clock_and_falls_silent_is_leased_nothing(core: GatewayCore) -> None:
     bms_tick(core, 7.0)
     send(core, 1)
+    core.tick(104.0)
     bms_tick(core, 7.0)  # a clock that stands still is no sign of life
     assert [o.kind for o in core.tick(105.0)] == ["gw_tick", "bms"] and core.leased and not core.bms_silent
     assert [o.kind for o in core.tick(105.5)] == ["gw_tick"] and not core.leased and core.bms_silent
