@@ -96,6 +96,19 @@ def test_a_meter_that_drops_to_nearly_nothing_is_found_and_the_heat_counts(site:
     assert w.est.it_w[0] == pytest.approx(w.true_w, rel=0.05)
 
 
+def test_the_heat_counts_before_the_meter_is_called_wrong(site: Site) -> None:
+    w, counted = Watched(site, constant(0.6)), -1
+    w.run(300)
+    for k in range(120):
+        doubted = w.run(1, times(it_power=0.1))
+        assert w.est is not None
+        if counted < 0 and k > 0 and w.est.it_w[0] > 0.8 * w.true_w:
+            counted = k
+        if doubted:
+            break
+    assert doubted and 0 < counted <= k - 10
+
+
 def test_half_the_load_is_found_with_the_waters_word_and_never_against_it(site: Site) -> None:
     half = times(it_power=0.5)
     w = Watched(site, constant(0.8))
