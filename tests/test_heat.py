@@ -134,7 +134,7 @@ NIGHTLY = pytest.mark.nightly
         (steps((0.0, 0.9), (600.0, 0.1)), None),
         pytest.param(steps((0.0, 0.15), (600.0, 0.95)), None, marks=NIGHTLY),
         pytest.param(swinging(0.3, 1.0, 10.0), None, marks=NIGHTLY),
-        (swinging(0.1, 1.0, 300.0), None),
+        pytest.param(swinging(0.1, 1.0, 300.0), None, marks=NIGHTLY),
         (constant(0.15), plus(sat=-0.5, rat=0.5)),  # half a kelvin each, the wrong way, at a small load
         pytest.param(constant(0.15), times(crah_fan_speed=1.1), marks=NIGHTLY),
         pytest.param(constant(0.9), times(crah_fan_speed=1.1), marks=NIGHTLY),
