@@ -179,22 +179,29 @@ def _best_number(
 ) -> int:  # fmt: skip
     """The cheapest number of chillers with the economizer so; `costs` and `found` have a row for each number.
 
-    From one chiller on the cost has one valley: too few cannot carry the load, too many run at low part load. It is
-    walked from `guess` until it rises, so that a plant of many machines costs few tries more than a small one. No
-    chiller at all may be a valley of its own beside it, since one alone can stand below its least load.
+    Too few cannot carry the load, too many run at low part load. The cost is walked from `guess` while it falls, so that
+    a plant of many machines needs few tries more than a small one. Towards fewer machines one rise is passed over: the
+    last that carry the load, fully loaded, can be a valley of their own. So can no chiller at all, since one alone may
+    stand below its least load: it is tried wherever there are plates.
     """
-    most, n, rising = costs.shape[0] - 1, guess, False
+    most, best_n = costs.shape[0] - 1, guess
     rest = (start, economizer, w, halls, p, lim, lo, hi, sweeps, u, out)
-    best = _with_chillers(costs, found, n, *rest)
-    if economizer > 0.5 and most > 1 and _with_chillers(costs, found, 0, *rest) < best:
-        rising = _with_chillers(costs, found, 1, *rest) <= _with_chillers(costs, found, 2, *rest)
-        n = 1 if rising else n
-    direction = 1 if n < most and _with_chillers(costs, found, n + 1, *rest) < costs[n] else -1
-    while not rising and 1 <= n + direction <= most and _with_chillers(costs, found, n + direction, *rest) < costs[n]:
-        n += direction
-    if economizer > 0.5 and _with_chillers(costs, found, 0, *rest) < costs[n]:
-        n = 0
-    return n
+    best = _with_chillers(costs, found, guess, *rest)
+    if economizer > 0.5:
+        without = _with_chillers(costs, found, 0, *rest)
+        if without < best and most > 1 and _with_chillers(costs, found, 1, *rest) <= _with_chillers(costs, found, 2, *rest):
+            return 0 if without < costs[1] else 1
+    for direction, patience in ((1, 1), (-1, 2)):
+        n, rises = guess + direction, 0
+        while 1 <= n <= most and rises < patience:
+            cost = _with_chillers(costs, found, n, *rest)
+            rises = 0 if cost < best else rises + 1
+            if cost < best:
+                best, best_n = cost, n
+            n += direction
+    if economizer > 0.5 and costs[0] < best:
+        best_n = 0
+    return best_n
 
 
 @kernel
