@@ -81,7 +81,7 @@ BUGS = (
     Bug(DSX, "moves = stamp != self._beat", "moves = True", DIALECTS),
     Bug(DSX, 'if value is None or o["quality"] != 1:', "if value is None:", DIALECTS),
     Bug(DSX, "if UNITS[known] != UNITS[point.unit] and", "if False and", DIALECTS),
-    Bug("coolctl/dialects/dsx_out.py", 'if self.faults.keys() & {*wire, "heartbeat"}:', "if False:", DIALECTS),
+    Bug("coolctl/dialects/dsx_out.py", "if not self.can_write(wire):", "if False:", DIALECTS),
     Bug("coolctl/dialects/dsx_out.py", "if metadata.integration != self._integration:", "if False:", DIALECTS),
     Bug("sim_plant/dsx_bms.py", "self.values, self._heard_s = {}, -math.inf", "pass", DIALECTS),
     Bug(B, "if not node.born:", "if False:", DIALECTS),
