@@ -114,6 +114,7 @@ class NeuronWriter(Output):
         """One request for each group with something new: changed values, and its heartbeat when that is due."""
         self.watch(now_s)
         if not self.can_write(wire):
+            self.schedule.restart()
             return []
         if self._awaited:
             self._note({}, now_s)

@@ -27,6 +27,10 @@ class Schedule:
         self._last: dict[str, tuple[float, float]] = {}
         self._lease_s = self._beat_s = -math.inf
 
+    def restart(self) -> None:
+        """The next lease is said whole: what the plant has missed or lost is not known."""
+        self._lease_s = -math.inf
+
     def due(self, wire: Mapping[str, float], now_s: float) -> tuple[list[str], bool]:
         """Names to say, and whether the heartbeat is due; what is returned counts as said."""
         if not 0.0 <= now_s - self._lease_s <= GAP_S:

@@ -112,6 +112,7 @@ class SparkplugWriter(Output):
         """One command for each device with something new: changed values, and its heartbeat when that is due."""
         self.watch(now_s)
         if not self.can_write(wire):
+            self.schedule.restart()
             return []
         ready = {}
         for name, value in wire.items():
