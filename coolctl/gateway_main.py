@@ -236,6 +236,7 @@ class GatewayService:
             "coolctl_gateway_hand_ratio": float(core.hand),
             "coolctl_gateway_broker_connected_ratio": float(client.ready),
             "coolctl_gateway_output_blocked_ratio": float(output is not None and bool(output.faults)),
+            "coolctl_gateway_write_refused_ratio": float(output is not None and bool(output.refused)),
             "coolctl_gateway_proven_ratio": float(core.proof is None or core.proof.state == PASSED),
         }
         if self.certificate_ends_s:

@@ -20,6 +20,7 @@ GATEWAY_GAUGES = (
     ("coolctl_gateway_proven_ratio", "1 while it is proven that silence gives the plant its own control, or nobody asks for it"),
     ("coolctl_gateway_broker_connected_ratio", "1 while the gateway's broker link is up (no evidence of liveness)"),
     ("coolctl_gateway_output_blocked_ratio", "1 while something is in the way of writing setpoints; the journal says what"),
+    ("coolctl_gateway_write_refused_ratio", "1 while a refused write waits for a person; the journal says which"),
     ("coolctl_gateway_certificate_expiry_timestamp_seconds", "end of the gateway's own certificate; absent without one"),
 )
 GATEWAY_COUNTERS = (
