@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import math
 import random
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from beside import (
     ANSWER,
     BEAT,
@@ -575,8 +578,8 @@ def test_refused_write_is_told_to_the_controller_and_stops_until_a_person_had_it
         assert core.leased and not stack.local
 
 
-def test_gateway_metrics_say_what_is_in_the_way(field: Field, tmp_path: Path) -> None:
-    stack = field.stack
+def test_gateway_metrics_say_what_is_in_the_way_and_when_its_certificate_ends(field: Field, tmp_path: Path) -> None:
+    stack, path = field.stack, tmp_path / "own.pem"
     stack.gateway.serve_metrics(0)
     try:
         stack.run(3)
@@ -591,6 +594,13 @@ def test_gateway_metrics_say_what_is_in_the_way(field: Field, tmp_path: Path) ->
         ):
             assert line in text
         assert "certificate" not in text  # there is none
+        until = dt.datetime(2031, 5, 4, tzinfo=dt.UTC)
+        path.write_bytes(b"".join(blob.bytes() for blob in trustme.CA().issue_cert("x.test", not_after=until).cert_chain_pems))
+        stack.gateway._cert_file = str(path)
+        stack.gateway.client.connects += 1  # a new one is taken with the next connection
+        stack.run(1)
+        found = re.search(r"certificate_expiry_timestamp_seconds\{.*\} (\S+)", stack.gateway.metrics.render().decode())
+        assert found and float(found[1]) == until.timestamp()
     finally:
         assert stack.gateway.metrics is not None
         stack.gateway.metrics.close()
