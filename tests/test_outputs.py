@@ -27,12 +27,12 @@ from beside import (
     neuron_text,
     sparkplug_text,
 )
-from conftest import SITE
+from conftest import ROOT, SITE
 from mutate import mutations
 from virtual import Client, VirtualStack
 
 from coolctl.dialects import Decoder
-from coolctl.dialects.neuron_out import NeuronWriter, decode_answer, parse_tag
+from coolctl.dialects.neuron_out import Group, NeuronWriter, decode_answer, encode_request, parse_tag
 from coolctl.dialects.output import Output, ReadBack, Schedule
 from coolctl.dialects.sparkplug_out import HostState, SparkplugWriter, command_topic, metric_fault, parse_command
 from coolctl.dialects.sparkplug_payload import (
@@ -604,3 +604,43 @@ def test_gateway_metrics_say_what_is_in_the_way_and_when_its_certificate_ends(fi
     finally:
         assert stack.gateway.metrics is not None
         stack.gateway.metrics.close()
+
+
+# -- the documents
+
+
+@pytest.mark.parametrize("page", ["MQTT.md", "GATEWAYS.md"])
+def test_examples_of_outputs_are_what_the_site_file_takes_and_the_writer_says(page: str, tmp_path: Path) -> None:
+    text = (ROOT / "docs" / page).read_text()
+    found = [t for t in re.findall(r"^```toml\n(.*?)^```", text, re.M | re.S) if "[gateway]" in t and "dsx" not in t]
+    assert len(found) == 2
+    for example in found:
+        (tmp_path / "site.toml").write_text(replaced(example))
+        site = load_site(tmp_path / "site.toml")
+        point = site.table.points[site.table.one("chwst_sp")]
+        if site.file.gateway.dialect == "sparkplug-b":
+            assert parse_command(point.topic) == ("Plant", "Edge1", "Chiller1") and site.file.sparkplug.host == "coolctl"
+        else:
+            assert parse_tag(point.field) is not None and site.file.neuron.revert_s == 30.0
+
+
+def replaced(example: str) -> str:
+    """A site on that dialect, with the example's tables and rows in the place of its own."""
+    text = KINDS["neuron" if "[neuron]" in example else "sparkplug-b"][0](SITE.read_text())
+    for row in example.split("[[points]]")[1:]:
+        role = re.search(r'role = "(\w+)"', row)
+        assert role is not None
+        own = re.search(rf'\[\[points\]\]\nrole = "{role[1]}"\n.*?(?=\n\[|\Z)', text, re.S)
+        assert own is not None
+        text = text.replace(own[0], f"[[points]]{row}")
+    return re.sub(
+        r"\n\[gateway\].*?\n\[telemetry\]", lambda _: f"\n{example.split('[[points]]')[0]}[telemetry]", text, flags=re.S
+    )
+
+
+def test_example_of_a_write_request_is_what_the_writer_says() -> None:
+    request, answer = re.findall(r'^\{"uuid".*\}$', (ROOT / "docs/MQTT.md").read_text(), re.M)
+    o = json.loads(request)
+    tags = {t["tag"]: t["value"] for t in o["tags"]}
+    assert encode_request(o["uuid"], Group(o["node"], o["group"]), tags) == request.encode()
+    assert decode_answer(answer.encode(), 256) == (o["uuid"], 0)
