@@ -55,6 +55,7 @@ class ReadBack:
         self._tolerance = TOLERANCE * abs(point.encode(point.high) - point.encode(point.low))
         self._patience_s = patience_s
         self._written: deque[tuple[float, float]] = deque()
+        self._astray_s = math.nan
         self.heard = math.nan
 
     def write(self, value: float, now_s: float) -> None:
@@ -67,18 +68,22 @@ class ReadBack:
     def forget(self) -> None:
         """The lease has ended: what the plant does then is its own."""
         self._written.clear()
+        self._astray_s = math.nan
 
     def fault(self, now_s: float, coarse: float) -> str:
-        """Why the plant seems not to take what is written, or nothing: it says a value that was not in force for a long time.
+        """Why the plant seems not to take what is written, or nothing: what it says has for long not been in force lately.
 
-        `coarse` is what rounding to the plant's type may change.
+        A plant may follow late, and may say something wrong for a moment. `coarse` is what rounding to its type may change.
         """
         while len(self._written) > 1 and now_s - self._written[1][0] >= self._patience_s:
             self._written.popleft()
-        if self.heard != self.heard or not self._written or now_s - self._written[0][0] < self._patience_s:
-            return ""
         values, slack = [value for _, value in self._written], self._tolerance + coarse
-        if min(values) - slack <= self.heard <= max(values) + slack:
+        if not values or self.heard != self.heard or min(values) - slack <= self.heard <= max(values) + slack:
+            self._astray_s = math.nan
+            return ""
+        if not now_s - self._astray_s >= 0.0:
+            self._astray_s = now_s
+        if now_s - self._astray_s < self._patience_s:
             return ""
         return f"reads back as {self.heard:g} although {values[-1]:g} was written"
 
