@@ -29,8 +29,11 @@ from beside import (
 )
 from conftest import ROOT, SITE
 from mutate import mutations
-from virtual import Client, VirtualStack
+from virtual import Bus, Client, VirtualStack
 
+import coolctl.daemon_link
+import coolctl.gateway_main
+from coolctl.daemon_link import Link
 from coolctl.dialects import Decoder
 from coolctl.dialects.neuron_out import Group, NeuronWriter, decode_answer, encode_request, parse_tag
 from coolctl.dialects.output import Output, ReadBack, Schedule
@@ -57,6 +60,7 @@ from coolctl.dialects.sparkplug_payload import (
 from coolctl.dialects.writers import setpoints_of
 from coolctl.edge.mqtt import MqttSettings
 from coolctl.errors import ConfigError
+from coolctl.gateway_main import GatewayService
 from coolctl.points import Point, PointTable, each
 from coolctl.site import Site, load_site
 from coolctl.strict_json import Rejected
@@ -609,6 +613,31 @@ def test_refused_write_is_told_to_the_controller_and_stops_until_a_person_had_it
     if isinstance(field.sim, EdgeNodeSim):
         stack.run(300)  # the controller asks again in a while
         assert core.leased and not stack.local
+
+
+def test_state_is_kept_by_the_one_that_commands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    site, bus = site_for("sparkplug-b", tmp_path), Bus()
+    Client.bus = bus
+    for module in (coolctl.daemon_link, coolctl.gateway_main):
+        monkeypatch.setattr(module, "MqttClient", Client)
+    Link(site, "")
+    assert not bus.kept
+    gateway = GatewayService(site, "", tmp_path / "gateway")
+    assert [json.loads(raw)["online"] for topic, raw in bus.kept.items() if topic == "spBv1.0/STATE/cool"] == [True]
+    bus.deliver()
+    gateway.work()
+    assert gateway.output is not None
+    gateway.output.watch(0.0)
+    assert "STATE" not in gateway.output.faults and not gateway.output.can_write(["chwst_sp"])
+    bus.publish("liar", "spBv1.0/STATE/cool", b'{"online":false,"timestamp":1}', retained=True)
+    bus.deliver()
+    gateway.work()
+    gateway.output.watch(1.0)
+    assert "STATE" in gateway.output.faults
+    bus.deliver()
+    gateway.work()
+    gateway.output.watch(2.0)
+    assert "STATE" not in gateway.output.faults, "said again, and heard again"
 
 
 def test_gateway_metrics_say_what_is_in_the_way_and_when_its_certificate_ends(field: Field, tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ class MqttClient:
         if self._client is not None and self.ready and parting is not None and self.will:
             self._client.publish(self.will[0], parting, 0, True)
         if self._client is not None and self.ready and self.state:
-            self._client.publish(*self.state(False), 0, True)
+            self._client.publish(*self.state(False), 1, True)
         if self._client is not None:
             self._client.disconnect()
             self._client.loop_write()
