@@ -241,6 +241,8 @@ class Daemon:
         self._said = []
         if self.node is not None:
             self.node.tell(decision, gateway, self.link)
+            if text := self.node.news():
+                self.journal.say(Line("node", text, NOTICE))
         if self.recorder is not None:
             events = [{"grant": grant, "reason": self.grants.reason}] if grant else []
             events += [{"hold": text} for text in held + broken]

@@ -97,6 +97,7 @@ class NodeLink:
         settings = settings._replace(client_id=f"coolctl-node-{site.name}")
         self.client = MqttClient(settings, [self.source.command_topic], death=self._will, qos=1)
         self._connects = 0
+        self._was_alive = False
 
     def _will(self) -> tuple[str, bytes]:
         """In the connecting thread, before each connection: the number outlives this process."""
@@ -105,6 +106,14 @@ class NodeLink:
             self._memory.parent.mkdir(parents=True, exist_ok=True)
             self._memory.write_text(str(self.source.bd_seq), encoding="ascii")
         return will
+
+    def news(self) -> str:
+        """What has become of the node since the last look, in words."""
+        alive, before = self.source.born and self.client.ready, self._was_alive
+        self._was_alive = alive
+        if alive == before:
+            return ""
+        return "the edge node is born" if alive else f"the edge node is not heard: {self.client.last_error or 'no link'}"
 
     def tell(self, decision: Decision, view: GatewayView, link: Link) -> None:
         """Work the link, then say what is new. While it is down nothing is kept for later: the birth says everything."""

@@ -212,6 +212,16 @@ def test_number_of_the_connection_outlives_the_process(bus: Bus, edited_site: Ca
     assert bd_seq_of(memory) == 999 % 256
 
 
+def test_node_says_when_it_is_born_and_when_it_is_not_heard(bus: Bus, edited_site: Callable[..., Path], tmp_path: Path) -> None:
+    site = load_site(edited_site(("\n[telemetry]", '\n[sparkplug]\ngroup = "Plant"\n\n[telemetry]')))
+    node = NodeLink(site, "", tmp_path / "bdseq")
+    assert node.news() == ""
+    node.source.data(READINGS, {}, T_MS)
+    assert node.news() == "the edge node is born" and node.news() == ""
+    node.client.ready, node.client.last_error = False, "refused: Not authorized"
+    assert node.news() == "the edge node is not heard: refused: Not authorized" and node.news() == ""
+
+
 def test_scada_sees_mode_setpoints_and_gateway_of_a_running_plant(
     monkeypatch: pytest.MonkeyPatch, edited_site: Callable[..., Path], tmp_path: Path
 ) -> None:
