@@ -36,7 +36,7 @@ class SiteTable(Table):
 class HallTable(Table):
     name: Name
     it_power_nom_w: Positive
-    racks: Count
+    racks: Annotated[int, Field(ge=1, le=4096)]
     crahs: Count
     crah: Name
     """Name of the equipment record of its CRAHs."""
