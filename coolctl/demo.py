@@ -99,7 +99,7 @@ class Demo:
         self.broker = Broker()
         address = f"127.0.0.1:{self.broker.port}"
         say(f"[1/4] broker: {self.broker.kind} on {address}")
-        self._spawn("gateway", "gateway", "--state", self._folder.name, address=address)
+        self._spawn("gateway", "gateway", "--state", self._folder.name, "--metrics-port", "-1", address=address)
         record = self.args.record or str(Path(self._folder.name) / "recording")
         self._spawn("controller", "run", "--state", self._folder.name, "--record", record, "--metrics-port", "0", address=address)
         if not self.args.no_web:

@@ -12,6 +12,7 @@ import json
 import math
 import os
 import secrets
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -89,6 +90,8 @@ class GatewayCore:
         self.now_s = -math.inf
         self.rejects: dict[str, int] = {}
         self.accepted = 0
+        self.can_write: Callable[[Iterable[str]], bool] = lambda _names: True
+        """Whether what stands behind the gateway would take these setpoints; a lease that is not written is refused."""
 
     @staticmethod
     def range_of(table: GatewayTable, point: Point) -> tuple[float, float]:
@@ -186,6 +189,7 @@ class GatewayCore:
             (m.seq > self.seq, "seq"),
             (0.0 <= self.now_s - m.gw_echo <= ECHO_MAX_S, "stale"),
             (not self.hand or not m.sp, "hand"),
+            (not m.sp or self.can_write(m.sp), "unwritable"),
         )
         for ok, reason in checks:
             if not ok:

@@ -11,6 +11,7 @@ from coolctl.edge_schema import (
     GatewayTable,
     MetricsTable,
     MqttTable,
+    NeuronTable,
     PointTableRow,
     RecorderTable,
     SparkplugTable,
@@ -315,6 +316,7 @@ class SiteFile(Table):
     gateway: GatewayTable = GatewayTable()
     dsx: DsxTable = DsxTable()
     sparkplug: SparkplugTable = SparkplugTable()
+    neuron: NeuronTable = NeuronTable()
     telemetry: TelemetryTable = TelemetryTable()
     points: Annotated[list[PointTableRow], Field(min_length=1)]
     tariff: TariffTable = TariffTable()

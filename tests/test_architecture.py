@@ -23,7 +23,7 @@ FLOORS = (
     ("thermal",),
     ("control",),
     ("edge", "training", "savings", "gateway", "decision_json", "trace", "trends", "controller", "audit", "daemon_state"),
-    ("daemon_link", "journal_lines", "metrics_view", "warmup", "reload", "doctor", "daemon", "promotion", "gateway_main", "web",
+    ("daemon_link", "daemon_node", "journal_lines", "metrics_view", "warmup", "reload", "doctor", "daemon", "promotion", "gateway_main", "web",
      "replay", "replay_whatif", "demo", "cli", "cli_check",
      "cli_evaluate", "cli_mode", "cli_points", "cli_calibrate", "cli_commission", "cli_report", "cli_verify",
      "bundle", "cli_bundle"),
