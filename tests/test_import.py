@@ -19,7 +19,7 @@ from conftest import ROOT, SITE
 
 from coolctl import cli
 from coolctl.points import Quality
-from coolctl.recording import _FRAME, Recording, decode_rows, encode_rows
+from coolctl.recording import Recording
 from coolctl.site import load_site
 from coolctl.trace import Unpacker, columns
 from coolctl.trends import cells, reading
@@ -30,7 +30,6 @@ from coolctl.trends.source import pieces
 from coolctl.trends.stamps import StampReader, guess_form
 from coolctl.trends.unit_words import unit_in_name, unit_of
 from coolctl.trends.values import value_of
-from coolctl.trends.write import encode_columns
 from coolctl.trends.zone import LocalClock, zone_of
 
 DATA = Path(os.environ.get("COOLCTL_DATA", ROOT.parent / "shared" / "data"))
@@ -718,14 +717,6 @@ def test_probe_never_raises_on_damaged_logs(tmp_path: Path, capsys: pytest.Captu
 
 
 # -- the recording
-
-
-def test_recording_columns_encode_as_rows_do() -> None:
-    block = np.random.default_rng(1).normal(size=(7, 50))
-    block[3], block[4, ::2] = 1.0, np.nan
-    framed = encode_columns(block, 3)
-    assert decode_rows(framed[_FRAME.size :], 50, 7).tobytes() == np.ascontiguousarray(block.T).tobytes()
-    assert framed[:4] == encode_rows(np.ascontiguousarray(block.T), 3)[:4]
 
 
 def test_recording_says_that_it_is_imported_and_holds_a_ticks_inputs(load) -> None:  # type: ignore[no-untyped-def]
