@@ -20,6 +20,7 @@ DIGITS_MAX, SAMPLES, N_MAX = 6, 8, float(1 << 40)
 TIMES = 16  # in `digits`: the figure is `n · 10^-digits`, which rounds otherwise than a division
 SHIFTS = np.array([0, 2, 3, 4, 5])
 XOR, SLOPE = 0, 1
+LOOK = 240  # rows that tell which running mean suits a column
 FAILS = np.iinfo(np.int64).min
 POW10 = np.array([10.0**k for k in range(DIGITS_MAX + 1)])
 TENTHS = np.array([float(f"1e-{k}") for k in range(DIGITS_MAX + 1)])
@@ -135,6 +136,17 @@ def unforetold(n: I64, shift: int, base: int, z: I64) -> float:
 
 
 @kernel
+def smoothest(n: I64, z: I64) -> int:
+    """The running mean that foretells `n` best; `z` is only room to work in."""
+    best, found = np.inf, 0
+    for shift in SHIFTS:
+        total = unforetold(n, shift, begin(n, shift), z)
+        if total < best:
+            best, found = total, shift
+    return found
+
+
+@kernel
 def bit_length(x: int) -> int:
     """Bits of a non-negative integer."""
     k = 0
@@ -203,13 +215,9 @@ def sort_figures(x: F64, b: I64, kind: U8, word: I64, form: U8, z: I64, place: I
                 z[c] = other
             continue
         kind[c] = DECIMAL
-        best = np.inf
-        for shift in SHIFTS:
-            base = begin(n, shift)
-            total = unforetold(n, shift, base, other)
-            if total < best:
-                best, word[c], form[c, 2] = total, base, shift
-                z[c] = other
+        shift = smoothest(n[:LOOK], other)
+        word[c], form[c, 2] = begin(n, shift), shift
+        unforetold(n, shift, word[c], z[c])
         form[c, 0], form[c, 1], form[c, 3] = unit, digits, bit_length(z[c].max())
         for r in range(rows):
             if n[r] == FAILS:

@@ -199,6 +199,53 @@ def test_cells_read_as_float_does(decimal: str) -> None:
         assert not cells.number(raw, 0, len(raw) - 1, ord(decimal), cells.POW10)[1] or text == "1,2,3"
 
 
+@pytest.mark.parametrize("mark", [".", ","])
+def test_cells_of_a_line_are_the_numbers_that_they_are_alone(mark: str) -> None:
+    """The short way through a line gives to the last bit what the long one gives, and leaves to it what is no plain number."""
+    rng = random.Random(7)
+    texts = [
+        "-0",
+        "0",
+        "1.",
+        ".5",
+        "-.5",
+        "-",
+        ".",
+        "--1",
+        "1-2",
+        "1.2.3",
+        "1e5",
+        "+1",
+        " 1",
+        "1 ",
+        '"1.5"',
+        "x",
+        "",
+        "9" * 15,
+        "9" * 16,
+        "0." + "1" * 14,
+    ]
+    texts += [f"{rng.uniform(-1e4, 1e4):.{rng.randrange(12)}f}" for _ in range(400)]
+    texts = [text.replace(".", mark) for text in texts]
+    line = (";".join(["t", *texts]) + "\r\n" + ";".join(["t", *reversed(texts)]) + "\n").encode()
+    n = len(texts)
+    slot, out = np.array([-2, *range(n)]), np.empty((n, 4))
+    text, odd, tally = (
+        np.empty((1, 4, 2), dtype=np.int64),
+        np.empty((4 * n, 4), dtype=np.int64),
+        np.zeros(cells.TALLY, dtype=np.int64),
+    )
+    cells.scan(np.frombuffer(line, dtype=np.uint8), 0, ord(";"), ord(mark), slot, out, text, odd, cells.POW10, tally)
+    assert tally[cells.T_ROWS] == 2 and tally[cells.T_NEXT] == len(line) and not tally[cells.T_SHORT] and not tally[cells.T_LONG]
+    for row, own in enumerate((texts, list(reversed(texts)))):
+        left = set(odd[: tally[cells.T_ODD]][odd[: tally[cells.T_ODD], 1] == row, 0].tolist())
+        for k, alone in enumerate(own):
+            raw = np.frombuffer(alone.strip('" ').encode() or b"x", dtype=np.uint8)
+            value, plain = cells.number(raw, 0, len(raw), ord(mark), cells.POW10)
+            assert (k in left) == (bool(alone) and not plain), alone
+            assert np.isnan(out[k, row]) if not plain else out[k, row].tobytes() == np.float64(value).tobytes(), alone
+
+
 @pytest.mark.parametrize(
     ("text", "decimal", "value"),
     [("On", ".", 1), ("OFF", ".", 0), ("true", ".", 1), ("1,234.5", ".", 1234.5), ("1.234,5", ",", 1234.5), ("1 234,5", ",", 1234.5),
