@@ -125,7 +125,7 @@ def _replay(
     # A recording of another version has other terms: what both know is compared.
     now_names = row_columns(site)
     shared = [n for n in names if n in set(now_names)]
-    recorded_at, now_at = [names.index(n) for n in shared], [now_names.index(n) for n in shared]
+    recorded_at, now_at = (np.array([known.index(n) for n in shared], dtype=np.int64) for known in (names, now_names))
     model_now_at = now_names.index("term:plan_w")
     model_then_at = names.index("term:plan_w") if "term:plan_w" in names else -1
     late_at = names.index("policy_late") if "policy_late" in names else -1
