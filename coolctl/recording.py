@@ -250,7 +250,8 @@ def header_size(stream: Any) -> int:
     """Bytes of a segment before its first frame."""
     stream.seek(len(MAGIC))
     length, _crc = struct.unpack("<II", stream.read(8))
-    return len(MAGIC) + 8 + int(length)
+    stream.seek(length, 1)
+    return int(stream.tell())
 
 
 def _read_header(path: Path) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from coolctl.controller import Controller
 from coolctl.edge.recorder import Recorder
 from coolctl.edge.time_box import Late
 from coolctl.errors import EXIT_CHECK_FAILED, CoolctlError, RecordingError
-from coolctl.recording import FIRST_VERSION, FORMAT_VERSION, Recording, encode_header
+from coolctl.recording import FIRST_VERSION, FORMAT_VERSION, Recording, encode_header, encode_rows, header_size
 from coolctl.site import Site
 from coolctl.trace import Unpacker, columns, header, open_recording, pack
 from sim_plant.load import synthetic
@@ -94,6 +94,15 @@ def test_recording_takes_no_row_of_another_width(tmp_path: Path) -> None:
     assert "a row of 4 columns instead of 3" in recorder.failed
     recorder.close()
     assert len(Recording(tmp_path).read()) == 3
+
+
+def test_recording_header_ends_where_the_first_frame_begins(tmp_path: Path) -> None:
+    """Whatever words stand in it: sizes are told by it."""
+    path = tmp_path / "run-1-0000.cool"
+    head = encode_header({"columns": ["a", "ROWS", "COLS"], "site_text": "COLS ROWS EVTS"})
+    path.write_bytes(head + encode_rows(np.zeros((2, 3)), 0))
+    with path.open("rb") as stream:
+        assert header_size(stream) == len(head) and stream.read(4) == b"COLS"
 
 
 def test_recording_counts_no_more_room_than_a_file_may_fill(tmp_path: Path) -> None:
