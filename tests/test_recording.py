@@ -69,6 +69,17 @@ def test_recording_open_block_is_readable_without_close(tmp_path: Path) -> None:
     recorder.close()
 
 
+@pytest.mark.parametrize("rotate_s", [3600.0, 0.0])
+def test_recording_tail_of_what_stands_still_is_whole_in_every_file(tmp_path: Path, rotate_s: float) -> None:
+    """Figures that do not change are not written again, but each write-ahead file is read without those before it."""
+    rows = np.tile([21.5, -0.0, np.nan], (37, 1))
+    recorder = write(tmp_path, rows, block_rows=10, rotate_s=rotate_s)
+    time.sleep(0.3)
+    found = Recording(tmp_path)
+    assert bits(found.read()) == bits(rows) and found.count_rows() == 30
+    recorder.close()
+
+
 def test_recording_rotates_into_self_contained_segments(tmp_path: Path) -> None:
     rows = wild_rows(200)
     write(tmp_path, rows, rotate_s=0.0, block_rows=20).close()
