@@ -30,6 +30,7 @@ VERBS = (
     ("report", "coolctl.cli_report", "what recordings say is saved, with its uncertainty, service and key figures"),
     ("bench", "coolctl.cli_bench", "what everything costs on this machine, beside references of the same run"),
     ("verify", "coolctl.cli_verify", "whether a policy is what its passport says, and fits a site"),
+    ("bundle", "coolctl.cli_bundle", "site file, limits and policy in one signed file, for a site without a link"),
     ("train", "coolctl.training.cli", "make a policy: expert labels, network, ONNX and passport"),
 )
 

@@ -178,8 +178,9 @@ def season_starts(days: int) -> list[str]:
 
 
 def over_plants(ledgers: list[dict[str, Any]]) -> dict[str, Any]:
-    """Per pair: mean saving over the plants with its 95 % interval (Student's t), the worst, and how many were comparable."""
-    result = {}
+    """Per pair: mean saving over the plants with its 95 % interval (Student's t), the worst, how many were comparable and
+    why the others were not, by the plant's number; and of the way from `b2` to `oracle` the ratio of sums."""
+    result: dict[str, Any] = {}
     for pair, saving in ledgers[0]["savings"].items():
         if not isinstance(saving, dict):
             continue
@@ -193,7 +194,15 @@ def over_plants(ledgers: list[dict[str, Any]]) -> dict[str, Any]:
             "cooling_ratios": ratios,
             "equal_service": sum(s["equal_service"] for s in each),
             "plants": len(each),
+            "service_faults": {str(k): s["service_faults"] for k, s in enumerate(each, start=1) if not s["equal_service"]},
         }
+    if "oracle_vs_b2" in result and "ai_vs_b2" in result:
+        weights = [ledger["controllers"]["b2"]["energy_kwh"]["cooling_total"] for ledger in ledgers]
+        gone, all_of_it = (
+            sum(w * r for w, r in zip(weights, result[pair]["cooling_ratios"], strict=True))
+            for pair in ("ai_vs_b2", "oracle_vs_b2")
+        )
+        result["gap_closed_b2_to_oracle"] = round(gone / all_of_it, 4) if all_of_it > 0.0 else None
     return result
 
 

@@ -21,6 +21,7 @@ from coolctl.control.policy import Policy
 from coolctl.control.tick import GatewayView
 from coolctl.controller import Controller
 from coolctl.daemon_link import Link
+from coolctl.daemon_node import NodeLink
 from coolctl.daemon_state import Command, GainsFile, GrantFile, Holds
 from coolctl.edge.certificate import ends_s
 from coolctl.edge.journal import ERROR, NOTICE, WARNING, Line
@@ -103,6 +104,7 @@ class Daemon:
         self._reaches = ""
         self.switchback, self._assigned, self._clock_s = Switchback(site), NOT_ASSIGNED, 0.0
         self.link = Link(site, args.broker)
+        self.node = NodeLink(site, args.broker, state / "bdseq") if site.file.sparkplug.group else None
         self.link.may_claim = self.grants.mode in PUBLISHING
         self.certificate_ends_s = ends_s(self.link.cert_file)
         self.recorder = self._recorder()
@@ -237,6 +239,10 @@ class Daemon:
         news = self._decision_lines.look(decision, self.link.decoder.faults)
         self.link.publish(decision, [*held, *broken, *self._said, *(line.text for line in news)], self.holds.held)
         self._said = []
+        if self.node is not None:
+            self.node.tell(decision, gateway, self.link)
+            if text := self.node.news():
+                self.journal.say(Line("node", text, NOTICE))
         if self.recorder is not None:
             events = [{"grant": grant, "reason": self.grants.reason}] if grant else []
             events += [{"hold": text} for text in held + broken]
@@ -309,6 +315,8 @@ class Daemon:
         """An explicit none, so that the plant takes over at once and not after the lease."""
         notify("STOPPING=1")
         self.link.release()
+        if self.node is not None:
+            self.node.close()
         if self.evidence is not None:
             self.evidence.write()
         self._gains.write(self.controller.control.known(), time.time())

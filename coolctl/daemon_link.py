@@ -15,7 +15,8 @@ from coolctl.control.tick import GatewayView
 from coolctl.daemon_state import Command, Hold, decode_command
 from coolctl.decision_json import encode_decision
 from coolctl.dialects import decoder_for
-from coolctl.dialects.sparkplug import state_message
+from coolctl.dialects.decoder import SPARKPLUG
+from coolctl.dialects.sparkplug_out import HostState
 from coolctl.edge.mqtt import Message, MqttClient, settings_for
 from coolctl.points import Batch, Sample, SampleStore, Snapshot
 from coolctl.site import Site
@@ -42,7 +43,8 @@ class Link:
             listen.append(self.topics["clock"])
         status = self.topics["status"]
         will = (status, b'{"online":false}', b'{"online":true}')
-        self.client = MqttClient(settings, listen, will, self.decoder.retained, self._host_state(site.file.sparkplug.host))
+        host = self._host_state(site.file.sparkplug.host if site.file.gateway.dialect != SPARKPLUG else "")
+        self.client = MqttClient(settings, listen, will, self.decoder.retained, host)
         self._described = frozenset(self.decoder.retained)
         self.instance = f"{socket.gethostname()[:40]}-{os.getpid()}"
         self.nonce = secrets.token_hex(4)
@@ -139,18 +141,9 @@ class Link:
         for topic, payload in self.decoder.outgoing(now_s, round(1e3 * time.time())):
             self.client.publish(topic, payload)
 
-    def _host_state(self, host: str) -> Callable[[bool], tuple[str, bytes]] | None:
-        """Birth and will of a Sparkplug host: both bear the time at which the connection was begun."""
-        if not host:
-            return None
-        stamps = [0]
-
-        def state(online: bool) -> tuple[str, bytes]:
-            if not online:
-                stamps[0] = round(1e3 * time.time())
-            return state_message(host, online, stamps[0])
-
-        return state
+    def _host_state(self, host: str) -> HostState | None:
+        """Our STATE as a Sparkplug host; where the gateway commands it is the gateway's."""
+        return HostState(host, lambda: round(1e3 * time.time())) if host else None
 
     def restart_clock(self) -> None:
         """A simulated plant has started anew: nothing seen before counts as fresh or as old."""

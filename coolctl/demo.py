@@ -30,6 +30,7 @@ from coolctl.site import Site, load_site
 
 BASELINES = ("b1", "b2lite", "b2")
 START_WAIT_S = 60.0
+START = "04-10T06"  # the wet bulb stands near the year's median: neither the best hours nor the worst
 PROGRESS_EVERY_S = 5.0
 
 
@@ -42,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--speed", type=not_negative, default=60.0, help="plant seconds per wall second, 0 = unpaced (default 60)"
     )
-    parser.add_argument("--start", default="07-15T06", metavar="MM-DDTHH")
+    parser.add_argument("--start", default=START, metavar="MM-DDTHH", help=f"default {START}, near the year's median wet bulb")
     parser.add_argument("--load", default="", metavar="FILE[:COLUMN|sum]")
     parser.add_argument("--load-scale", choices=("peak", "mean"), default="peak")
     parser.add_argument("--weather", default="", metavar="EPW|CSV|STATION")
@@ -98,7 +99,7 @@ class Demo:
         self.broker = Broker()
         address = f"127.0.0.1:{self.broker.port}"
         say(f"[1/4] broker: {self.broker.kind} on {address}")
-        self._spawn("gateway", "gateway", "--state", self._folder.name, address=address)
+        self._spawn("gateway", "gateway", "--state", self._folder.name, "--metrics-port", "-1", address=address)
         record = self.args.record or str(Path(self._folder.name) / "recording")
         self._spawn("controller", "run", "--state", self._folder.name, "--record", record, "--metrics-port", "0", address=address)
         if not self.args.no_web:

@@ -48,9 +48,15 @@ class GatewayTable(Table):
     proof_test: bool = True
     """Before the first lease counts, silence must have given the plant its own control (needs the point `bms_remote`)."""
     dialect: str = "json"
-    """How leased values are said to the BMS: `json` (a lease, on `bms_topic`) or `dsx` (see [dsx])."""
+    """How leased values are said to the BMS: `json` (a lease, on `bms_topic`), `dsx` (see [dsx]), `sparkplug-b` (see
+    [sparkplug]) or `neuron` (see [neuron])."""
     bms_topic: str = "coolctl/v1/{site}/bms"
     """Where leased values go; `{site}` is replaced."""
+    readback_s: Annotated[float, Field(ge=5, le=120)] = 30.0
+    """Of `sparkplug-b` and `neuron`: a plant that says for this long that a setpoint is another than was written refuses it."""
+    metrics_host: str = "127.0.0.1"
+    metrics_port: Annotated[int, Field(ge=-1, le=65535)] = 9465
+    """The gateway's own metrics; 0 takes a free port, -1 serves none."""
     sat_sp_min_c: Celsius = 15.0
     sat_sp_max_c: Celsius = 27.0
     fan_speed_sp_min_ratio: Ratio = 0.3
@@ -92,12 +98,34 @@ class DsxTable(Table):
 
 
 class SparkplugTable(Table):
-    """Sparkplug B: this controller as a host application."""
+    """Sparkplug B: this controller as a host application, and as an edge node."""
 
     host: str = ""
-    """Identifier under which `spBv1.0/STATE/…` is kept; empty: no state is published."""
+    """Identifier under which `spBv1.0/STATE/…` is kept, by the gateway where it writes `sparkplug-b`, else by the daemon; empty:
+    no state is published."""
     reorder_s: Annotated[float, Field(ge=0.1, le=30)] = 2.0
     """A missing sequence number may come this much later, then a rebirth is asked for."""
+    heartbeat: str = ""
+    """Metric of every device with setpoints that the gateway counts up every 10 s while it has a lease."""
+    revert_s: Annotated[float, Field(ge=15, le=60)] = 30.0
+    """A device takes its own setpoints this long after its heartbeat has stopped: ask its integrator."""
+    group: str = ""
+    """Group in which the daemon is an edge node itself, for a SCADA system to see; empty: it is none."""
+    node: str = "coolctl"
+    """Its name there."""
+
+
+class NeuronTable(Table):
+    """EMQX Neuron: topics of its MQTT application for writing, and the heartbeat beside the setpoints."""
+
+    request_topic: str = ""
+    """Its parameter *Write Request Topic*."""
+    answer_topic: str = ""
+    """Its parameter *Write Response Topic*."""
+    heartbeat: str = ""
+    """Tag in every group with setpoints that the gateway counts up every 10 s while it has a lease."""
+    revert_s: Annotated[float, Field(ge=15, le=60)] = 30.0
+    """A machine takes its own setpoints this long after its heartbeat has stopped: ask its integrator."""
 
 
 class PointTableRow(Table):

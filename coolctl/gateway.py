@@ -12,6 +12,7 @@ import json
 import math
 import os
 import secrets
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -91,6 +92,8 @@ class GatewayCore:
         self.now_s = -math.inf
         self.rejects: dict[str, int] = {}
         self.accepted = 0
+        self.can_write: Callable[[Iterable[str]], bool] = lambda _names: True
+        """Whether what stands behind the gateway would take these setpoints; a lease that is not written is refused."""
 
     @staticmethod
     def range_of(table: GatewayTable, point: Point) -> tuple[float, float]:
@@ -210,6 +213,7 @@ class GatewayCore:
             (0.0 <= self.now_s - m.gw_echo <= ECHO_MAX_S, "stale"),
             (not self.hand or not m.sp, "hand"),
             (not self.bms_silent or not m.sp, "bms_silent"),
+            (not m.sp or self.can_write(m.sp), "unwritable"),
         )
         for ok, reason in checks:
             if not ok:

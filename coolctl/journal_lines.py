@@ -224,7 +224,7 @@ class GatewayLines:
         self._misdescribed: dict[str, str] = {}
 
     def look(self, core: GatewayCore, client: Client, misdescribed: Mapping[str, str]) -> Iterator[Line]:
-        """What has changed since the last look; `misdescribed`: setpoints that the event bus gives another unit."""
+        """What has changed since the last look; `misdescribed`: what is in the way of writing."""
         yield from self._link.look(client)
         if core.holder != self._holder:
             yield Line("epoch", f"the right to lease is granted to {core.holder}", NOTICE)
@@ -257,7 +257,7 @@ class GatewayLines:
             self._rejects = dict(core.rejects)
         if misdescribed != self._misdescribed:
             for name, fault in list(misdescribed.items())[:FAULTS_MAX]:
-                text = f"event bus: {name}: {fault}: nothing is written"
+                text = f"output: {name}: {fault}: nothing is written"
                 yield Line("description", text, WARNING, name, {"COOLCTL_REASON": fault})
             self._misdescribed = dict(misdescribed)
 

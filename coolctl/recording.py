@@ -1,9 +1,9 @@
 """The recording format: self-contained segments of CRC-checked blocks, and a write-ahead file for the open block.
 
 Every tick is one row of float64. A segment holds a JSON header (columns, site file, equipment records, hashes) and
-blocks of rows; each block is XORed with its previous row, sorted into byte planes and deflated, which is exact for any
-bit pattern. Rows of the block that is still open lie raw in `.wal` files. Readers trust nothing: sizes are bounded
-before they are allocated, damage is skipped and reported with file and offset, nothing is ever unpickled.
+blocks of rows, see `column_codec.py`, which is exact for any bit pattern; blocks of the first version are read too. Rows of
+the block that is still open lie in `.wal` files, see `write_ahead.py`. Readers trust nothing: sizes are bounded before they
+are allocated, damage is skipped and reported with file and offset, nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -18,17 +18,20 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from coolctl.column_codec import decode_columns, encode_columns
 from coolctl.errors import RecordingError
+from coolctl.write_ahead import Entries, whole_rows, whole_rows_plain
 
 F64 = NDArray[np.float64]
 
 MAGIC = b"COOLREC1"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+FIRST_VERSION = 1  # blocks of byte planes of whole rows, and whole rows written ahead
 SUFFIX, WAL_SUFFIXES = ".cool", (".wal0", ".wal1")
 HEADER_MAX, BLOCK_MAX, ROWS_MAX, EVENTS_MAX = 16 << 20, 256 << 20, 3600, 1 << 20
+LIKELY_RATIO = 512
 _FRAME = struct.Struct("<4sIIQI")  # kind, payload bytes, rows, first row's index, CRC of payload
-_WAL = struct.Struct("<QII")  # row index, payload bytes, CRC
-ROWS, EVENTS = b"ROWS", b"EVTS"
+ROWS, COLUMNS, EVENTS = b"ROWS", b"COLS", b"EVTS"
 
 
 def encode_header(header: dict[str, Any]) -> bytes:
@@ -37,22 +40,26 @@ def encode_header(header: dict[str, Any]) -> bytes:
     return MAGIC + struct.pack("<II", len(text), zlib.crc32(text)) + text
 
 
+def encode_block(columns: F64, first_index: int) -> bytes:
+    """A block frame of columns × rows."""
+    payload = encode_columns(columns)
+    return _FRAME.pack(COLUMNS, len(payload), columns.shape[1], first_index, zlib.crc32(payload)) + payload
+
+
 def encode_rows(rows: F64, first_index: int) -> bytes:
     """A block frame of `rows` [rows × columns]."""
-    bits = np.ascontiguousarray(rows).view(np.uint64)
-    delta = bits.copy()
-    delta[1:] ^= bits[:-1]
-    planes = np.ascontiguousarray(delta.T).view(np.uint8).reshape(rows.shape[1], rows.shape[0], 8).transpose(2, 0, 1)
-    return frame_rows(zlib.compress(np.ascontiguousarray(planes).tobytes(), 1), len(rows), first_index)
+    return encode_block(rows.T, first_index)
 
 
-def frame_rows(payload: bytes, rows: int, first_index: int) -> bytes:
-    """A block frame of byte planes that are deflated already."""
-    return _FRAME.pack(ROWS, len(payload), rows, first_index, zlib.crc32(payload)) + payload
+def warm_up() -> None:
+    """Compile what writing a recording needs, so that its first block is not late."""
+    Entries(2).entry(np.array([0.0, 1.0]), 0)
+    rows = np.array([[0.1, 1.0], [0.2, np.pi], [0.4, np.e]])
+    encode_rows(rows, 0)
 
 
 def decode_rows(payload: bytes, rows: int, columns: int) -> F64:
-    """Rows of a block's payload. Raises `ValueError` when the size does not fit."""
+    """Rows of a payload of the first version: each XORed with the one before. Raises `ValueError` when the size does not fit."""
     size = rows * columns * 8
     inflate = zlib.decompressobj()
     try:
@@ -71,12 +78,6 @@ def encode_events(events: Sequence[dict[str, Any]], index: int) -> bytes:
     """A frame of text events that happened at row `index`."""
     payload = json.dumps(list(events)).encode()[:EVENTS_MAX]
     return _FRAME.pack(EVENTS, len(payload), len(events), index, zlib.crc32(payload)) + payload
-
-
-def encode_wal(row: F64, index: int) -> bytes:
-    """One row for the write-ahead file."""
-    payload = row.tobytes()
-    return _WAL.pack(index, len(payload), zlib.crc32(payload)) + payload
 
 
 class Event(NamedTuple):
@@ -131,8 +132,17 @@ class Recording:
 
     def read(self) -> F64:
         """All rows at once."""
-        blocks = list(self.rows())
-        return np.concatenate(blocks) if blocks else np.empty((0, len(self.columns)))
+        # The count is what the file says: no more room is taken for it than a file of this size is likely to fill.
+        room = sum(segment.stat().st_size for segment in self.segments) * LIKELY_RATIO // (8 * len(self.columns))
+        out, filled = np.empty((min(self.count_rows(), room), len(self.columns))), 0
+        rest: list[F64] = []
+        for block in self.rows():
+            if rest or filled + len(block) > len(out):
+                rest.append(block)
+            else:
+                out[filled : filled + len(block)] = block
+                filled += len(block)
+        return np.concatenate([out[:filled], *rest]) if rest else out[:filled]
 
     def count_rows(self) -> int:
         """About how many rows there are, from the blocks' heads alone; for a progress bar."""
@@ -140,19 +150,19 @@ class Recording:
         for segment in self.segments:
             size = segment.stat().st_size
             with segment.open("rb") as stream:
-                stream.seek(_header_size(stream))
+                stream.seek(header_size(stream))
                 while len(head := stream.read(_FRAME.size)) == _FRAME.size:
                     problem, frame = self._frame(head, size - stream.tell() + _FRAME.size)
                     if problem or frame is None:
                         break
-                    count += frame[2] if frame[0] == ROWS else 0
+                    count += frame[2] if frame[0] != EVENTS else 0
                     stream.seek(frame[1], 1)
         return count
 
     def _blocks(self, segment: Path) -> Iterator[tuple[int, F64]]:
         size = segment.stat().st_size
         with segment.open("rb") as stream:
-            stream.seek(_header_size(stream))
+            stream.seek(header_size(stream))
             while True:
                 offset = stream.tell()
                 head = stream.read(_FRAME.size)
@@ -171,7 +181,7 @@ class Recording:
                     self._take_events(payload, index)
                     continue
                 try:
-                    yield index, decode_rows(payload, rows, len(self._stored))
+                    yield index, (decode_rows if kind == ROWS else decode_columns)(payload, rows, len(self._stored))
                 except ValueError as error:
                     self.damage.append(f"{segment} at byte {offset}: block cannot be decoded ({error})")
 
@@ -181,11 +191,11 @@ class Recording:
             return "torn frame", None
         frame = _FRAME.unpack(head)
         kind, length, rows, _index, _crc = frame
-        if kind not in (ROWS, EVENTS):
+        if kind not in (ROWS, COLUMNS, EVENTS):
             return "no frame here", None
         if length > min(BLOCK_MAX, left - _FRAME.size):
             return "frame runs past the end of the file", None
-        if kind == ROWS and not 0 < rows <= ROWS_MAX:
+        if kind != EVENTS and not 0 < rows <= ROWS_MAX:
             return f"{rows} rows in a block", None
         return "", frame
 
@@ -211,17 +221,13 @@ class Recording:
 
     def _read_wal(self, path: Path) -> dict[int, F64]:
         raw = path.read_bytes()[: BLOCK_MAX * 2]
-        width = 8 * len(self._stored)
+        read = whole_rows_plain if self.header["format_version"] == FIRST_VERSION else whole_rows
         found: dict[int, F64] = {}
-        offset = 0
-        while offset + _WAL.size <= len(raw):
-            index, length, crc = _WAL.unpack_from(raw, offset)
-            payload = raw[offset + _WAL.size : offset + _WAL.size + length]
-            if length != width or len(payload) != length or zlib.crc32(payload) != crc:
-                self.damage.append(f"{path} at byte {offset}: torn tail")
-                break
-            found[index] = np.frombuffer(payload, dtype=np.float64)
-            offset += _WAL.size + length
+        for index, row in read(raw, len(self._stored)):
+            if row is None:
+                self.damage.append(f"{path} at byte {index}: torn tail")
+            else:
+                found[index] = row
         return found
 
 
@@ -240,10 +246,12 @@ def _segments(path: Path) -> list[Path]:
     return [p for p in sorted(path.parent.glob(f"{stem}-*{SUFFIX}")) if p.name >= path.name] or [path]
 
 
-def _header_size(stream: Any) -> int:
+def header_size(stream: Any) -> int:
+    """Bytes of a segment before its first frame."""
     stream.seek(len(MAGIC))
     length, _crc = struct.unpack("<II", stream.read(8))
-    return len(MAGIC) + 8 + int(length)
+    stream.seek(length, 1)
+    return int(stream.tell())
 
 
 def _read_header(path: Path) -> dict[str, Any]:
@@ -268,6 +276,6 @@ def _read_header(path: Path) -> dict[str, Any]:
     columns = header.get("columns") if isinstance(header, dict) else None
     if not isinstance(columns, list) or not columns or not all(isinstance(c, str) for c in columns):
         raise RecordingError(f"{path}: header names no columns")
-    if header.get("format_version") != FORMAT_VERSION:
-        raise RecordingError(f"{path}: format_version {header.get('format_version')} is not {FORMAT_VERSION}")
+    if header.get("format_version") not in (FIRST_VERSION, FORMAT_VERSION):
+        raise RecordingError(f"{path}: format_version {header.get('format_version')} is not {FIRST_VERSION} or {FORMAT_VERSION}")
     return header

@@ -14,7 +14,20 @@ from coolctl.controller import Controller
 from coolctl.errors import CoolctlError
 from coolctl.site import Site, load_site
 
-NEED_RESTART = ("site", "plant", "telemetry", "points", "mqtt", "gateway", "dsx", "sparkplug", "metrics", "web", "recorder")
+NEED_RESTART = (
+    "site",
+    "plant",
+    "telemetry",
+    "points",
+    "mqtt",
+    "gateway",
+    "dsx",
+    "sparkplug",
+    "neuron",
+    "metrics",
+    "web",
+    "recorder",
+)
 
 
 class Reloaded(NamedTuple):

@@ -7,6 +7,7 @@ import csv
 import math
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -124,38 +125,45 @@ def _replay(
     # A recording of another version has other terms: what both know is compared.
     now_names = row_columns(site)
     shared = [n for n in names if n in set(now_names)]
-    recorded_at, now_at = [names.index(n) for n in shared], [now_names.index(n) for n in shared]
+    recorded_at, now_at = (np.array([known.index(n) for n in shared], dtype=np.int64) for known in (names, now_names))
     model_now_at = now_names.index("term:plan_w")
     model_then_at = names.index("term:plan_w") if "term:plan_w" in names else -1
     late_at = names.index("policy_late") if "policy_late" in names else -1
     started = time.perf_counter()
-    for block in recording.rows():
-        for row in block:
-            snap, gateway, grant = unpack.inputs(row)
-            first_s = snap.now_s if first_s != first_s else first_s
-            if snap.now_s - first_s > args.to_s:
-                break
-            if grant:
-                controller.grant(grant, "recorded")
-            controller.control.override_u = unpack.overrides(row)
-            then = unpack.decision(row)
-            controller.control.withheld = late_at >= 0 and bool(then[late_at] > 0.5)
-            decision = controller.tick_snapshot(snap, gateway)
-            ticks, last_s = ticks + 1, snap.now_s
-            now = decision.row()
-            mine, theirs = now[now_at], then[recorded_at]
-            if difference is None and not what_if and mine.tobytes() != theirs.tobytes():
-                difference = _first_difference(ticks, snap.now_s, shared, theirs, mine)
-            was_w = float(then[model_then_at]) if model_then_at >= 0 else math.nan
-            for side, watt in enumerate((was_w, float(now[model_now_at]))):
-                watts[side] += watt if watt == watt else 0.0
-            if terms and snap.now_s - first_s >= args.from_s:
-                terms.write(decision)
+    for row in _until(recording, args.to_s):
+        snap, gateway, grant = unpack.inputs(row)
+        first_s = snap.now_s if first_s != first_s else first_s
+        if grant:
+            controller.grant(grant, "recorded")
+        controller.control.override_u = unpack.overrides(row)
+        then = unpack.decision(row)
+        controller.control.withheld = late_at >= 0 and bool(then[late_at] > 0.5)
+        decision = controller.tick_snapshot(snap, gateway)
+        ticks, last_s = ticks + 1, snap.now_s
+        now = decision.row()
+        if difference is None and not what_if and (mine := now[now_at]).tobytes() != (theirs := then[recorded_at]).tobytes():
+            difference = _first_difference(ticks, snap.now_s, shared, theirs, mine)
+        was_w = float(then[model_then_at]) if model_then_at >= 0 else math.nan
+        for side, watt in enumerate((was_w, float(now[model_now_at]))):
+            watts[side] += watt if watt == watt else 0.0
+        if terms and snap.now_s - first_s >= args.from_s:
+            terms.write(decision)
     seconds = time.perf_counter() - started
     if terms:
         terms.close()
     count = max(ticks, 1)
     return Result(ticks, seconds, last_s - first_s if ticks else 0.0, difference, watts[0] / count, watts[1] / count)
+
+
+def _until(recording: Recording, to_s: float) -> Iterator[F64]:
+    """Rows up to `to_s` [s] behind the first; what comes later is not even read."""
+    first_s = math.nan
+    for block in recording.rows():
+        for row in block:
+            first_s = float(row[0]) if first_s != first_s else first_s
+            if row[0] - first_s > to_s:
+                return
+            yield row
 
 
 def _first_difference(tick: int, now_s: float, names: list[str], recorded: F64, replayed: F64) -> Difference | None:

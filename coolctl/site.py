@@ -209,6 +209,15 @@ def _find_record(name: str, path: Path) -> Path | None:
     return next((place for place in places if place.is_file()), None)
 
 
+def record_texts(path: Path) -> dict[str, str]:
+    """Texts of the equipment records of the site file at `path` that are its own, not shipped ones, by name."""
+    file = load_site(path).file
+    shipped = shared_folder("config") / "equipment"
+    names = {name for _, name, _ in record_references(file)}
+    found = {name: place for name in names if (place := _find_record(name, path)) and place.parent != shipped}
+    return {name: read_text(place) for name, place in found.items()}
+
+
 def _read_records(file: SiteFile, path: str, lines: Lines) -> tuple[dict[str, str], list[Fault]]:
     """Texts of the equipment records named in the site file."""
     texts: dict[str, str] = {}

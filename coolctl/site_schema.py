@@ -11,6 +11,7 @@ from coolctl.edge_schema import (
     GatewayTable,
     MetricsTable,
     MqttTable,
+    NeuronTable,
     PointTableRow,
     RecorderTable,
     SparkplugTable,
@@ -35,7 +36,7 @@ class SiteTable(Table):
 class HallTable(Table):
     name: Name
     it_power_nom_w: Positive
-    racks: Count
+    racks: Annotated[int, Field(ge=1, le=4096)]
     crahs: Count
     crah: Name
     """Name of the equipment record of its CRAHs."""
@@ -315,6 +316,7 @@ class SiteFile(Table):
     gateway: GatewayTable = GatewayTable()
     dsx: DsxTable = DsxTable()
     sparkplug: SparkplugTable = SparkplugTable()
+    neuron: NeuronTable = NeuronTable()
     telemetry: TelemetryTable = TelemetryTable()
     points: Annotated[list[PointTableRow], Field(min_length=1)]
     tariff: TariffTable = TariffTable()

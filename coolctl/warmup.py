@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from coolctl import recording
 from coolctl.control.policy import Policy
 from coolctl.controller import Controller
 from coolctl.points import ROLES
@@ -31,6 +32,7 @@ def warm_up(site: Site, policy: Policy | None) -> None:
         if k == TICKS - 5:
             readings = {i: v if not i.endswith("rack_inlet") else v * 1.5 for i, v in readings.items()}
         controller.tick(readings, float(k))
+    recording.warm_up()
 
 
 def main(argv: Sequence[str]) -> int:

@@ -182,4 +182,16 @@ STORIES = (
         {'coolctl_client_certificate_expiry_timestamp_seconds{site="s"}': "86400x400"},
         {'coolctl_client_certificate_expiry_timestamp_seconds{site="s"}': "9999999x400"},
     ),
+    Story(
+        "CoolctlGatewayCertificateExpires",
+        "1h",
+        {'coolctl_gateway_certificate_expiry_timestamp_seconds{site="s"}': "86400x400"},
+        {'coolctl_gateway_certificate_expiry_timestamp_seconds{site="s"}': "9999999x400"},
+    ),
+    Story(
+        "CoolctlWriteRefused",
+        "1m",
+        {'coolctl_gateway_write_refused_ratio{site="s"}': "1x400"},
+        {'coolctl_gateway_write_refused_ratio{site="s"}': "0x400"},
+    ),
 )

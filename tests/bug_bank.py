@@ -20,6 +20,7 @@ NUM = ("tests/test_num.py", "tests/test_psychro.py")
 INVARIANTS = ("tests/test_invariants.py",)
 HOLDS = ("tests/test_holds.py",)
 DIALECTS = ("tests/test_dialects.py", "tests/test_sparkplug.py", "tests/test_dsx.py")
+OUTPUTS = ("tests/test_outputs.py", "tests/test_sparkplug_node.py")
 MODEL = ("tests/test_admission.py", "tests/test_policy.py")
 
 
@@ -81,8 +82,15 @@ BUGS = (
     Bug(DSX, "moves = stamp != self._beat", "moves = True", DIALECTS),
     Bug(DSX, 'if value is None or o["quality"] != 1:', "if value is None:", DIALECTS),
     Bug(DSX, "if UNITS[known] != UNITS[point.unit] and", "if False and", DIALECTS),
-    Bug("coolctl/dialects/dsx_out.py", 'if self.faults.keys() & {*wire, "heartbeat"}:', "if False:", DIALECTS),
+    Bug("coolctl/dialects/dsx_out.py", "if not self.can_write(wire):", "if False:", DIALECTS),
     Bug("coolctl/dialects/dsx_out.py", "if metadata.integration != self._integration:", "if False:", DIALECTS),
+    Bug("coolctl/dialects/output.py", "return not self.faults.keys() - (self.points.keys() - set(names))", "return True", OUTPUTS),
+    Bug("coolctl/dialects/output.py", "if now_s - self._astray_s < self._patience_s:", "if True:", OUTPUTS),
+    Bug("coolctl/dialects/sparkplug_out.py", 'self._online = "" if ours else', 'self._online = "" if True else', OUTPUTS),
+    Bug("coolctl/dialects/sparkplug_out.py", 'return "" if source.device in node.devices else', 'return "" if True else', OUTPUTS),
+    Bug("coolctl/dialects/neuron_out.py", "        if code:\n", "        if False:\n", OUTPUTS),
+    Bug("coolctl/dialects/sparkplug_node.py", "self.bd_seq = (self.bd_seq + 1) % CYCLE", "self.bd_seq = 0", OUTPUTS),
+    Bug("coolctl/gateway_main.py", "self.core.can_write = self.output.can_write", "pass", OUTPUTS),
     Bug("sim_plant/dsx_bms.py", "self.values, self._heard_s = {}, -math.inf", "pass", DIALECTS),
     Bug(B, "if not node.born:", "if False:", DIALECTS),
     Bug(B, "if not node.born or payload.bd_seq() != node.bd_seq:", "if not node.born:", DIALECTS),

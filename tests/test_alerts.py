@@ -13,6 +13,7 @@ from alert_stories import STORIES
 from conftest import ROOT
 
 from coolctl.edge.metrics import COUNTERS, GAUGES
+from coolctl.edge.metrics_gateway import GATEWAY_COUNTERS, GATEWAY_GAUGES
 
 RULES = ROOT / "config/prometheus"
 PROMTOOL = shutil.which("promtool")
@@ -26,7 +27,7 @@ OTHERS = {
     "coolctl_invariant_violations_total", "coolctl_limit_price_watts", "coolctl_calibration_factor_ratio",
     "coolctl_calibration_sd_ratio", "coolctl_tick_duration_seconds", "coolctl_tick_duration_seconds_bucket",
 }  # fmt: skip
-KNOWN = {name for name, _ in (*GAUGES, *COUNTERS)} | OTHERS
+KNOWN = {name for name, _ in (*GAUGES, *COUNTERS, *GATEWAY_GAUGES, *GATEWAY_COUNTERS)} | OTHERS
 
 
 def promtool(*words: str) -> str:

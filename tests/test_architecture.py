@@ -18,14 +18,15 @@ FILE_LINES_MAX, FUNCTION_LINES_MAX = 400, 60
 # A module may import from its own floor and from below. `pkg` stands for everything in it.
 FLOORS = (
     ("jit", "errors", "strict_json", "toml_lines", "schema_base", "invariants", "paths", "cli_args", "backend"),
-    ("num", "units", "psychro", "recording", "lease", "proof", "onnx_graph", "toml_model", "equipment_schema", "edge_schema", "measure_schema", "site_schema"),
+    ("num", "units", "psychro", "column_kernels", "column_codec", "write_ahead", "recording", "lease", "proof", "onnx_graph", "toml_model", "equipment_schema", "edge_schema", "measure_schema", "site_schema"),
     ("points", "dialects", "tariff", "site_points", "site_nominal", "site_checks", "site"),
     ("thermal",),
     ("control",),
     ("edge", "training", "savings", "gateway", "decision_json", "trace", "trends", "controller", "audit", "daemon_state"),
-    ("daemon_link", "journal_lines", "metrics_view", "warmup", "reload", "doctor", "daemon", "promotion", "gateway_main", "web",
+    ("daemon_link", "daemon_node", "journal_lines", "metrics_view", "warmup", "reload", "doctor", "daemon", "promotion", "gateway_main", "web",
      "replay", "replay_whatif", "demo", "cli", "cli_check",
-     "cli_evaluate", "cli_mode", "cli_points", "cli_calibrate", "cli_commission", "cli_report", "cli_verify"),
+     "cli_evaluate", "cli_mode", "cli_points", "cli_calibrate", "cli_commission", "cli_report", "cli_verify",
+     "bundle", "cli_bundle"),
     ("bench", "cli_bench"),
 )  # fmt: skip
 PURE = ("coolctl.thermal.", "coolctl.control.")

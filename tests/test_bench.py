@@ -291,7 +291,7 @@ def test_runs_are_put_together_by_id() -> None:
 
 def test_page_shows_what_is_missed_and_what_was_not_run() -> None:
     facts = {"cores": 2, "processor": "p", "system": "s", "python": "3", "load_before": 0.0}
-    rows = [Row("P11", "size", "bytes", 1.0, "b", 0.5).as_dict(), not_run("P7", "all", "latency", "one core").as_dict()]
+    rows = [Row("P11", "cpu", "bytes", 1.0, "b", 0.5).as_dict(), not_run("P7", "all", "latency", "one core").as_dict()]
     text = performance.page({"machine": facts, "rows": rows, "curves": []})
-    assert "**missed**" in text and "XOR" in text and "not run: one core" in text and "0 of 1 targets" in text
+    assert "**missed**" in text and "kill -9 lose nothing" in text and "not run: one core" in text and "0 of 1 targets" in text
     assert text.count("Not measured in this run.") == len(ENTRIES) - 2

@@ -63,12 +63,27 @@ def test_each_plant_takes_its_turn_of_the_season_days(site: Site) -> None:
     assert cli.main(["evaluate", "--site", str(SITE), "--season-days", "2", "--days-each", "3"]) == 2
 
 
+def one_plant(ratio: float, most: float, b2_kwh: float) -> dict[str, object]:
+    """What a plant's ledger tells `over_plants`: not of equal service where the saving is small."""
+    faults = [] if ratio > 0.05 else ["a rack was 3.0 K·min longer above its limit"]
+    saving = {"cooling_ratio": ratio, "equal_service": not faults, "service_faults": faults}
+    return {
+        "savings": {"ai_vs_b2": saving, "oracle_vs_b2": saving | {"cooling_ratio": most}, "gap_closed_b2_to_oracle": 0.1},
+        "controllers": {"b2": {"energy_kwh": {"cooling_total": b2_kwh}}},
+    }
+
+
 def test_interval_over_plants_is_students() -> None:
-    ledgers = [{"savings": {"ai_vs_b2": {"cooling_ratio": r, "equal_service": r > 0.05}}} for r in (0.05, 0.10, 0.15, 0.20)]
-    found = over_plants(ledgers)["ai_vs_b2"]
+    found = over_plants([one_plant(r, 0.2, 100.0) for r in (0.05, 0.10, 0.15, 0.20)])["ai_vs_b2"]
     assert found["cooling_ratio_mean"] == 0.125 and found["cooling_ratio_worst"] == 0.05
     assert found["cooling_ratio_half_width"] == pytest.approx(3.182 * np.std([5, 10, 15, 20], ddof=1) / 200.0, abs=1e-4)
     assert found["equal_service"] == 3 and found["plants"] == 4
+    assert found["service_faults"] == {"1": ["a rack was 3.0 K·min longer above its limit"]}
+
+
+def test_the_gap_to_the_oracle_over_plants_is_a_ratio_of_sums() -> None:
+    found = over_plants([one_plant(0.1, 0.2, 300.0), one_plant(0.1, 0.1, 100.0)])
+    assert found["gap_closed_b2_to_oracle"] == pytest.approx((30.0 + 10.0) / (60.0 + 10.0), abs=1e-4)
 
 
 def test_several_jobs_give_the_same_ledger_and_say_each_plant(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -82,7 +97,9 @@ def test_several_jobs_give_the_same_ledger_and_say_each_plant(tmp_path: Path, ca
     assert ledgers[0] == ledgers[1]
     plants = json.loads(ledgers[0])["plants"]["b2_vs_b1"]
     assert plants["plants"] == 2 and len(set(plants["cooling_ratios"])) == 2  # another plant, another saving
-    assert "2 plants" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "2 plants" in said
+    assert said.count("not on plant") == 2 * (2 - plants["equal_service"])  # in each of the two runs
 
 
 def test_longer_steps_give_the_energy_of_short_ones(site: Site) -> None:

@@ -514,6 +514,16 @@ def test_metadata_with_another_unit_takes_one_point_away_and_names_it(stack: Vir
     assert said.count("oadb: metadata gives engUnit 'F', the site file unit 'degC': not believed") == 1
 
 
+def test_lease_that_the_bms_does_not_expect_is_refused_and_the_controller_knows(stack: VirtualStack) -> None:
+    stack.run(120)
+    assert stack.gateway.core.leased and not stack.gateway.core.rejects.get("unwritable")
+    topic = metadata_topic("BMS/v1/coolctl/Value/GenericObject/GenericPoint/hall1mw/chwst_sp")
+    stack.bus.publish("bms", topic, b'{"engUnit":"F","integration":"coolctl"}')
+    stack.run(20)
+    assert stack.gateway.core.rejects["unwritable"] >= 15 and not stack.gateway.core.leased
+    assert stack.one.decision is not None and stack.one.decision.mode in ("fallback", "release")
+
+
 def test_bms_whose_heart_stops_loses_the_controller_and_gets_it_back(stack: VirtualStack) -> None:
     stack.run(400)
     assert stack.one.decision is not None and stack.one.decision.mode == "auto"

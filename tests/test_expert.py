@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from scipy.optimize import differential_evolution
 
+from coolctl.bench.expert import grown
 from coolctl.control.objective import cost_w
+from coolctl.control.refine import best_for_machines
 from coolctl.site import Site
-from coolctl.training.expert import Conditions, Expert
+from coolctl.training.expert import SWEEPS, Conditions, Expert
 
 # Of 120 drawn states the first two, and those where limits couple the variables hardest.
 STATES = (0, 1, 25, 40, 70)
@@ -28,6 +30,28 @@ def cheapest_w(expert: Expert, c: Conditions) -> float:
                 box = list(zip(lo, hi, strict=True))
                 best = min(best, differential_evolution(cost, box, seed=1, popsize=10, maxiter=100, polish=False).fun)
     return float(best)
+
+
+def every_number_w(expert: Expert, c: Conditions) -> float:
+    """Cost of the best over every choice of machines, each searched as the expert searches one."""
+    lim, (lo, hi), free = expert.limits(c), expert.bounds(c), np.full(len(expert._u), np.nan)
+    return min(
+        best_for_machines(
+            expert.start(c), float(n), float(e), free, c.w, c.halls, c.p, lim, lo, hi, SWEEPS, expert._u, expert._out
+        )
+        for e in range(2 if c.p.economizer.present > 0.5 else 1)
+        for n in range(int(c.available) + 1)
+        if n or e
+    )
+
+
+@pytest.mark.parametrize(("times", "states"), [(1, 20), pytest.param(4, 8, marks=pytest.mark.nightly)])
+def test_walking_the_number_of_chillers_passes_nothing_over(site: Site, times: int, states: int) -> None:
+    expert, rng = grown(Expert(site), times), np.random.default_rng(7)
+    for _ in range(states):
+        c = expert.draw(rng)
+        example = expert.solve(c)
+        assert example is None or example.cost_w <= every_number_w(expert, c) * (1.0 + 1e-12)
 
 
 @pytest.mark.nightly

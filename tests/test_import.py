@@ -19,7 +19,7 @@ from conftest import ROOT, SITE
 
 from coolctl import cli
 from coolctl.points import Quality
-from coolctl.recording import _FRAME, Recording, decode_rows, encode_rows
+from coolctl.recording import Recording
 from coolctl.site import load_site
 from coolctl.trace import Unpacker, columns
 from coolctl.trends import cells, reading
@@ -30,7 +30,6 @@ from coolctl.trends.source import pieces
 from coolctl.trends.stamps import StampReader, guess_form
 from coolctl.trends.unit_words import unit_in_name, unit_of
 from coolctl.trends.values import value_of
-from coolctl.trends.write import encode_columns
 from coolctl.trends.zone import LocalClock, zone_of
 
 DATA = Path(os.environ.get("COOLCTL_DATA", ROOT.parent / "shared" / "data"))
@@ -198,6 +197,53 @@ def test_cells_read_as_float_does(decimal: str) -> None:
     for text in ("", "abc", "1,2,3", "--1", "1e", "12 kW", "0x10", "1_000"):
         raw = np.frombuffer((text + " ").encode(), dtype=np.uint8)
         assert not cells.number(raw, 0, len(raw) - 1, ord(decimal), cells.POW10)[1] or text == "1,2,3"
+
+
+@pytest.mark.parametrize("mark", [".", ","])
+def test_cells_of_a_line_are_the_numbers_that_they_are_alone(mark: str) -> None:
+    """The short way through a line gives to the last bit what the long one gives, and leaves to it what is no plain number."""
+    rng = random.Random(7)
+    texts = [
+        "-0",
+        "0",
+        "1.",
+        ".5",
+        "-.5",
+        "-",
+        ".",
+        "--1",
+        "1-2",
+        "1.2.3",
+        "1e5",
+        "+1",
+        " 1",
+        "1 ",
+        '"1.5"',
+        "x",
+        "",
+        "9" * 15,
+        "9" * 16,
+        "0." + "1" * 14,
+    ]
+    texts += [f"{rng.uniform(-1e4, 1e4):.{rng.randrange(12)}f}" for _ in range(400)]
+    texts = [text.replace(".", mark) for text in texts]
+    line = (";".join(["t", *texts]) + "\r\n" + ";".join(["t", *reversed(texts)]) + "\n").encode()
+    n = len(texts)
+    slot, out = np.array([-2, *range(n)]), np.empty((n, 4))
+    text, odd, tally = (
+        np.empty((1, 4, 2), dtype=np.int64),
+        np.empty((4 * n, 4), dtype=np.int64),
+        np.zeros(cells.TALLY, dtype=np.int64),
+    )
+    cells.scan(np.frombuffer(line, dtype=np.uint8), 0, ord(";"), ord(mark), slot, out, text, odd, cells.POW10, tally)
+    assert tally[cells.T_ROWS] == 2 and tally[cells.T_NEXT] == len(line) and not tally[cells.T_SHORT] and not tally[cells.T_LONG]
+    for row, own in enumerate((texts, list(reversed(texts)))):
+        left = set(odd[: tally[cells.T_ODD]][odd[: tally[cells.T_ODD], 1] == row, 0].tolist())
+        for k, alone in enumerate(own):
+            raw = np.frombuffer(alone.strip('" ').encode() or b"x", dtype=np.uint8)
+            value, plain = cells.number(raw, 0, len(raw), ord(mark), cells.POW10)
+            assert (k in left) == (bool(alone) and not plain), alone
+            assert np.isnan(out[k, row]) if not plain else out[k, row].tobytes() == np.float64(value).tobytes(), alone
 
 
 @pytest.mark.parametrize(
@@ -718,14 +764,6 @@ def test_probe_never_raises_on_damaged_logs(tmp_path: Path, capsys: pytest.Captu
 
 
 # -- the recording
-
-
-def test_recording_columns_encode_as_rows_do() -> None:
-    block = np.random.default_rng(1).normal(size=(7, 50))
-    block[3], block[4, ::2] = 1.0, np.nan
-    framed = encode_columns(block, 3)
-    assert decode_rows(framed[_FRAME.size :], 50, 7).tobytes() == np.ascontiguousarray(block.T).tobytes()
-    assert framed[:4] == encode_rows(np.ascontiguousarray(block.T), 3)[:4]
 
 
 def test_recording_says_that_it_is_imported_and_holds_a_ticks_inputs(load) -> None:  # type: ignore[no-untyped-def]

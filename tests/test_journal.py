@@ -316,7 +316,7 @@ def test_refusals_and_a_lost_broker_are_said_on_change() -> None:
     link.ready, link.last_error = False, "Connection refused"
     found = {line.event: line.text for line in lines.look(core, link, {"sat": "unit"})}  # type: ignore[arg-type]
     assert found["refused"] == "2 messages refused: stale" and found["broker"] == "the broker is lost: Connection refused"
-    assert found["description"] == "event bus: sat: unit: nothing is written"
+    assert found["description"] == "output: sat: unit: nothing is written"
     core.rejects["stale"] = 3
     (line,) = lines.look(core, link, {"sat": "unit"})  # type: ignore[arg-type]
     assert line.text == "1 message refused: stale"

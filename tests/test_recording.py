@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import hashlib
 import os
 import random
 import resource
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -24,7 +26,7 @@ from coolctl.controller import Controller
 from coolctl.edge.recorder import Recorder
 from coolctl.edge.time_box import Late
 from coolctl.errors import EXIT_CHECK_FAILED, CoolctlError, RecordingError
-from coolctl.recording import Recording
+from coolctl.recording import FIRST_VERSION, FORMAT_VERSION, Recording, encode_header, encode_rows, header_size
 from coolctl.site import Site
 from coolctl.trace import Unpacker, columns, header, open_recording, pack
 from sim_plant.load import synthetic
@@ -67,6 +69,17 @@ def test_recording_open_block_is_readable_without_close(tmp_path: Path) -> None:
     recorder.close()
 
 
+@pytest.mark.parametrize("rotate_s", [3600.0, 0.0])
+def test_recording_tail_of_what_stands_still_is_whole_in_every_file(tmp_path: Path, rotate_s: float) -> None:
+    """Figures that do not change are not written again, but each write-ahead file is read without those before it."""
+    rows = np.tile([21.5, -0.0, np.nan], (37, 1))
+    recorder = write(tmp_path, rows, block_rows=10, rotate_s=rotate_s)
+    time.sleep(0.3)
+    found = Recording(tmp_path)
+    assert bits(found.read()) == bits(rows) and found.count_rows() == 30
+    recorder.close()
+
+
 def test_recording_rotates_into_self_contained_segments(tmp_path: Path) -> None:
     rows = wild_rows(200)
     write(tmp_path, rows, rotate_s=0.0, block_rows=20).close()
@@ -74,6 +87,42 @@ def test_recording_rotates_into_self_contained_segments(tmp_path: Path) -> None:
     assert bits(Recording(tmp_path).read()) == bits(rows)
     last = sorted(tmp_path.glob("*.cool"))[-2]
     assert Recording(last).columns == NAMES
+
+
+def test_recording_turns_to_a_new_segment_while_its_blocks_are_on_their_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk so slow that a block is still waiting when the segment ends: its rows must not be written over."""
+    rows = wild_rows(60)
+    monkeypatch.setattr(os, "fdatasync", lambda _n: time.sleep(0.05))
+    write(tmp_path, rows, rotate_s=0.0, block_rows=5).close()
+    assert bits(Recording(tmp_path).read()) == bits(rows)
+
+
+def test_recording_takes_no_row_of_another_width(tmp_path: Path) -> None:
+    recorder = write(tmp_path, wild_rows(3))
+    recorder.append(np.zeros(4))
+    assert "a row of 4 columns instead of 3" in recorder.failed
+    recorder.close()
+    assert len(Recording(tmp_path).read()) == 3
+
+
+def test_recording_header_ends_where_the_first_frame_begins(tmp_path: Path) -> None:
+    """Whatever words stand in it: sizes are told by it."""
+    path = tmp_path / "run-1-0000.cool"
+    head = encode_header({"columns": ["a", "ROWS", "COLS"], "site_text": "COLS ROWS EVTS"})
+    path.write_bytes(head + encode_rows(np.zeros((2, 3)), 0))
+    with path.open("rb") as stream:
+        assert header_size(stream) == len(head) and stream.read(4) == b"COLS"
+
+
+def test_recording_counts_no_more_room_than_a_file_may_fill(tmp_path: Path) -> None:
+    """Heads of frames that name thousands of rows and hold none: no memory is taken for them, and each is said."""
+    path = tmp_path / "run-1-0000.cool"
+    frame = struct.pack("<4sIIQI", b"COLS", 0, 3600, 0, 0)
+    path.write_bytes(encode_header({"columns": [f"c{k}" for k in range(1000)]}) + frame * 50_000)
+    recording = Recording(path)
+    assert len(recording.read()) == 0 and len(recording.damage) == 50_000
 
 
 def test_recording_events_come_back_with_their_row(tmp_path: Path) -> None:
@@ -328,6 +377,29 @@ def test_recording_of_the_oldest_version_is_read_and_replayed(
     terms = tmp_path / "terms.csv"
     assert replay.main(arguments(str(oldest), "--site", str(SITE), "--terms", str(terms))) == 0
     assert capsys.readouterr().out.startswith("40 ticks") and len(terms.read_text().splitlines()) == 41
+
+
+FIRST_FORMAT = "hall1mw-20261128T121500-1-0000"  # a process killed at its 75th tick, blocks of 30: two whole ones and a tail
+FIRST_FORMAT_ROWS = "d2f143b9f0c7aba8de2dfa7290683a2f1da17be0fda24e7903487252955cb1ef"
+
+
+def test_recording_of_the_first_format_comes_back_bit_for_bit_with_its_tail(tmp_path: Path) -> None:
+    for packed in OLDEST.parent.glob(f"{FIRST_FORMAT}.*.gz"):
+        (tmp_path / packed.stem).write_bytes(gzip.decompress(packed.read_bytes()))
+    stored = Recording(tmp_path)
+    rows = stored.read()
+    assert stored.header["format_version"] == FIRST_VERSION and rows.shape[0] == 75 and stored.count_rows() == 60
+    assert hashlib.sha256(rows.tobytes()).hexdigest() == FIRST_FORMAT_ROWS and not stored.damage
+    assert [(e.row, e.fields) for e in stored.events] == [(50, {"grant": "bounded"})]
+    wal = tmp_path / f"{FIRST_FORMAT}.wal0"
+    wal.write_bytes(wal.read_bytes()[:-9])
+    assert len(stored.read()) == 74 and "torn tail" in stored.damage[0]
+
+
+def test_recording_of_a_later_format_is_refused_by_its_number(tmp_path: Path) -> None:
+    (tmp_path / "run-1-0000.cool").write_bytes(encode_header({"columns": ["a"], "format_version": FORMAT_VERSION + 1}))
+    with pytest.raises(RecordingError, match=f"format_version {FORMAT_VERSION + 1} is not 1 or 2"):
+        Recording(tmp_path)
 
 
 @pytest.mark.parametrize("verb", [("calibrate",), ("export", "--format", "csv", "--out", "-")], ids=lambda v: v[0])

@@ -89,8 +89,9 @@ class Client:
     bus: Bus
 
     def __init__(
-        self, settings: MqttSettings, topics: list[str], will: Any = None, retained: Iterable[str] = (), state: Any = None
-    ):
+        self, settings: MqttSettings, topics: list[str], will: Any = None, retained: Iterable[str] = (), state: Any = None,
+        death: Any = None, qos: int = 0,
+    ):  # fmt: skip
         self.name = settings.client_id.split("-")[1]
         self.topics = frozenset(topics)
         self.inbox: deque[Message] = deque(maxlen=QUEUE_MAX)
@@ -102,6 +103,20 @@ class Client:
         self._patterns = [t.removesuffix("+") for t in topics if t.endswith("/+")]
         for topic in sorted(self._bus.kept.keys() & set(retained)):
             self.inbox.append(Message(topic, self._bus.kept[topic], True, time.monotonic()))
+        self._state, self._death = state, death
+        self.connect()
+
+    def connect(self) -> None:
+        """What a connection begins with: the will is made, then a host says its birth."""
+        self.connects += self._death is not None or self._state is not None
+        if self._death is not None:
+            self.last_will = self._death()
+        if self._state is not None:
+            self._state(False)
+            self.say_state()
+
+    def say_state(self) -> None:
+        self.publish(*self._state(True), retain=True)
 
     def hears(self, topic: str) -> bool:
         """Whether it has subscribed to `topic`."""

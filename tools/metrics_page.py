@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from coolctl.control.mode import MODES
 from coolctl.edge.metrics import COUNTERS, GAUGES, MetricsServer, MetricsView
+from coolctl.edge.metrics_gateway import GATEWAY_COUNTERS, GATEWAY_GAUGES, GatewayMetrics, GatewayView
 
 RULES = Path(__file__).resolve().parent.parent / "config/prometheus"
 ONE = np.ones(1)
@@ -39,8 +40,19 @@ def families() -> list[Any]:
         server.close()
 
 
-def _rows() -> Iterable[str]:
-    for family in families():
+def gateway_families() -> list[Any]:
+    """Every family of a scrape of the gateway."""
+    server = GatewayMetrics("127.0.0.1", 0)
+    try:
+        gauges, counters = {name: 1.0 for name, _ in GATEWAY_GAUGES}, {name: 1 for name, _ in GATEWAY_COUNTERS}
+        server.publish(GatewayView("site", gauges, counters, {"seq": 1}))
+        return list(text_string_to_metric_families(server.render().decode()))
+    finally:
+        server.close()
+
+
+def _rows(found: list[Any]) -> Iterable[str]:
+    for family in found:
         labels = sorted({name for sample in family.samples for name in sample.labels} - {"le"})
         name = family.name + ("_total" if family.type == "counter" else "")
         yield f"| `{name}` | {family.type} | {', '.join(f'`{label}`' for label in labels)} | {family.documentation} |"
@@ -63,7 +75,15 @@ def page(written: str) -> str:
         "",
         "| name | type | labels | meaning |",
         "|---|---|---|---|",
-        *_rows(),
+        *_rows(families()),
+        "",
+        "## Metrics of the gateway",
+        "",
+        "`GET /metrics` of the gateway, on 127.0.0.1:9465 unless `[gateway] metrics_port` of the site file says otherwise.",
+        "",
+        "| name | type | labels | meaning |",
+        "|---|---|---|---|",
+        *_rows(gateway_families()),
         "",
         "## Recording rules",
         "",

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs what pip cannot bring: venv, two brokers, a browser for the page, promtool for the rules, systemd-nspawn for the
-# services. None of them is started on its
-# default ports. Missing optional packages are said, not fatal: the demo falls back to the embedded broker.
+# services, ssh-keygen for signed bundles. None of them is started on its default ports. Missing optional packages are said,
+# not fatal: the demo falls back to the embedded broker.
 set -u
 needed=()
 python3 -c 'import ensurepip' 2>/dev/null || needed+=(python3-venv)
@@ -10,6 +10,7 @@ command -v chromium >/dev/null || needed+=(chromium)
 PATH="$PATH:/usr/sbin" command -v prometheus >/dev/null || needed+=(prometheus)
 command -v mosquitto_sub >/dev/null || needed+=(mosquitto-clients)
 PATH="$PATH:/usr/sbin" command -v nats-server >/dev/null || needed+=(nats-server)
+command -v ssh-keygen >/dev/null || needed+=(openssh-client)
 command -v systemd-nspawn >/dev/null || needed+=(systemd-container)
 [ ${#needed[@]} -eq 0 ] && exit 0
 if ! command -v apt-get >/dev/null; then

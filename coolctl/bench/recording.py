@@ -23,7 +23,7 @@ from coolctl.edge.onnx_policy import load_policy
 from coolctl.edge.recorder import BLOCK_ROWS, Recorder
 from coolctl.errors import RecordingError
 from coolctl.points import ROLES
-from coolctl.recording import SUFFIX, WAL_SUFFIXES, Recording, encode_rows
+from coolctl.recording import SUFFIX, WAL_SUFFIXES, Recording, encode_rows, header_size
 from coolctl.site import Site
 from coolctl.trace import columns, header, pack
 from sim_plant.load import synthetic
@@ -94,7 +94,10 @@ def p11() -> Iterator[Row]:
         path, cpu, wall = record(site, rows, Path(name))
         points, ticks = len(site.table), len(cpu)
         size = path.stat().st_size
-        head = len(path.read_bytes().split(b"ROWS", 1)[0])
+        with path.open("rb") as stream:
+            head = header_size(stream)
+        if len(Recording(path).read()) != ticks or size <= head:
+            raise RuntimeError(f"{path}: the file does not hold what was recorded")
         what = f"recording of {points} points (value, age, quality and decision), bytes of a point's sample"
         each = (size - head) / (points * ticks)
         yield Row(

@@ -40,7 +40,7 @@ class Stage:
         self.path.write_text(text, encoding="utf-8")
         self.broker = Broker()
         self._processes: list[subprocess.Popen[bytes]] = []
-        self.spawn("coolctl", "gateway", "--state", str(folder / "gateway"))
+        self.spawn("coolctl", "gateway", "--state", str(folder / "gateway"), "--metrics-port", "-1")
         self.spawn("sim_plant", "--speed", "1")
 
     def spawn(self, module: str, *words: str, cache: str = "") -> subprocess.Popen[bytes]:

@@ -158,27 +158,70 @@ def best_for_machines(
 
 
 @kernel
+def _with_chillers(
+    costs: F64, found: F64, chillers: int, start: F64, economizer: float, w: F64, halls: F64, p: PlantParams, lim: Limits,
+    lo: F64, hi: F64, sweeps: int, u: F64, out: F64,
+) -> float:  # fmt: skip
+    """Cost [W] of the best setpoints with so many chillers, searched once: kept in `costs`, the setpoints in `found`."""
+    if costs[chillers] != costs[chillers]:
+        free = np.full(U_HALL + 2 * halls.shape[0], np.nan)  # the expert may set everything
+        found[chillers] = start
+        costs[chillers] = best_for_machines(
+            found[chillers], float(chillers), economizer, free, w, halls, p, lim, lo, hi, sweeps, u, out
+        )
+    return float(costs[chillers])
+
+
+@kernel
+def _best_number(
+    costs: F64, found: F64, guess: int, start: F64, economizer: float, w: F64, halls: F64, p: PlantParams, lim: Limits,
+    lo: F64, hi: F64, sweeps: int, u: F64, out: F64,
+) -> int:  # fmt: skip
+    """The cheapest number of chillers with the economizer so; `costs` and `found` have a row for each number.
+
+    Too few cannot carry the load, too many run at low part load. The cost is walked from `guess` while it falls, so that
+    a plant of many machines needs few tries more than a small one. Towards fewer machines one rise is passed over: the
+    last that carry the load, fully loaded, can be a valley of their own. So can no chiller at all, since one alone may
+    stand below its least load: it is tried wherever there are plates.
+    """
+    most, best_n = costs.shape[0] - 1, guess
+    rest = (start, economizer, w, halls, p, lim, lo, hi, sweeps, u, out)
+    best = _with_chillers(costs, found, guess, *rest)
+    if economizer > 0.5:
+        without = _with_chillers(costs, found, 0, *rest)
+        if without < best and most > 1 and _with_chillers(costs, found, 1, *rest) <= _with_chillers(costs, found, 2, *rest):
+            return 0 if without < costs[1] else 1
+    for direction, patience in ((1, 1), (-1, 2)):
+        n, rises = guess + direction, 0
+        while 1 <= n <= most and rises < patience:
+            cost = _with_chillers(costs, found, n, *rest)
+            rises = 0 if cost < best else rises + 1
+            if cost < best:
+                best, best_n = cost, n
+            n += direction
+    if economizer > 0.5 and costs[0] < best:
+        best_n = 0
+    return best_n
+
+
+@kernel
 def joint_optimum(
     z: F64, chillers_max: float, w: F64, halls: F64, p: PlantParams, lim: Limits, lo: F64, hi: F64,
     sweeps: int, u: F64, out: F64,
 ) -> tuple[float, float, float]:  # fmt: skip
     """Best setpoints over all machine choices, left in `z`; returns cost [W], chillers and economizer. The expert."""
-    start = z.copy()
-    free = np.full(U_HALL + 2 * halls.shape[0], np.nan)  # the expert may set everything
-    best = np.inf
-    best_chillers = chillers_max
-    best_economizer = 0.0
+    most = int(chillers_max)
+    start, found = z.copy(), np.empty((most + 1, z.shape[0]))
+    best, best_chillers, best_economizer = np.inf, most, 0.0
+    guess = int(clamp(np.ceil(w[W_HALL:].sum() / p.chiller.capacity_ref_w), 1.0, chillers_max))
     for economizer in range(2 if p.economizer.present > 0.5 else 1):
-        for chillers in range(int(chillers_max) + 1):
-            if chillers == 0 and economizer == 0:
-                continue
-            trial_z = start.copy()
-            trial = best_for_machines(trial_z, float(chillers), float(economizer), free, w, halls, p, lim, lo, hi, sweeps, u, out)
-            if trial < best:
-                best = trial
-                best_chillers = float(chillers)
-                best_economizer = float(economizer)
-                z[:] = trial_z
-    cost_w(z, best_chillers, best_economizer, free, w, halls, p, lim, u, out)
+        costs = np.full(most + 1, np.nan)
+        n = _best_number(costs, found, guess, start, float(economizer), w, halls, p, lim, lo, hi, sweeps, u, out)
+        if costs[n] < best:
+            best, best_chillers, best_economizer = costs[n], n, float(economizer)
+            z[:] = found[n]
+        guess = max(n, 1)
+    free = np.full(U_HALL + 2 * halls.shape[0], np.nan)
+    cost_w(z, float(best_chillers), best_economizer, free, w, halls, p, lim, u, out)
     z[Z_CWST] = u[U_CWST]
-    return best, best_chillers, best_economizer
+    return best, float(best_chillers), best_economizer

@@ -56,7 +56,9 @@ F64 = NDArray[np.float64]
 DT_MAX_S = 60.0
 ADOPT_EVERY_S = 300.0
 SHORT_TICK_S = 2.0
-INLET_BIAS_TAU_S = 120.0
+# Racks are minutes behind a load that rises, and look cooler than the model says they will be: what they then seem to have
+# in hand is not there once they have warmed, so the bias falls slowly.
+INLET_BIAS_TAU_S, INLET_BIAS_FALL_TAU_S = 120.0, 1800.0
 INLET_BIAS_MAX_K = 3.0
 # The trim lowers supply air for what the model did not foresee. It acts a little below the limit, lets go slowly (half a
 # kelvin an hour, so that the next load step finds it), and starts with a reserve that the first calm hour gives back.
@@ -260,7 +262,8 @@ class Tick:
             bias_k = seen_c - self._inlets_c[h]
             if bias_k == bias_k:
                 bias_k = min(max(bias_k, -INLET_BIAS_MAX_K), INLET_BIAS_MAX_K)
-                self._bias_k[h] = first_order(self._bias_k[h], bias_k, INLET_BIAS_TAU_S, dt_s)
+                tau_s = INLET_BIAS_TAU_S if bias_k > self._bias_k[h] else INLET_BIAS_FALL_TAU_S
+                self._bias_k[h] = first_order(self._bias_k[h], bias_k, tau_s, dt_s)
             over_k = seen_c - limit_c + TRIM_BELOW_LIMIT_K
             rise = TRIM_GAIN_PER_S * over_k if over_k > 0.0 else -TRIM_RELEASE_PER_S
             self._trim_k[h] = min(max(self._trim_k[h] + rise * dt_s, 0.0), TRIM_MAX_K)

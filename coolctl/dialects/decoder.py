@@ -56,7 +56,7 @@ class Decoder:
         self.rejects: dict[str, int] = {}
         self._routes: dict[str, Route] = {}
         self.dsx = dsx.DsxSource(sources.bms_silent_max_s)
-        self._host = SparkplugHost(sources.reorder_s)
+        self.host = SparkplugHost(sources.reorder_s)
         self.retained: list[str] = []
         for i, point in enumerate(table.points):
             if not point.writable:
@@ -64,13 +64,25 @@ class Decoder:
         if self.dsx.points and sources.bms_heartbeat:
             self._routes[sources.bms_heartbeat] = Route(sources.bms_heartbeat, "dsx", dsx.read_heartbeat)
         self._connects = 0
-        self._has_memory = bool(self.dsx.points or self._host.nodes)
+
+    def read_back(self, i: int) -> None:
+        """Hear what the plant says that setpoint `i` is, where its dialect says so."""
+        point = self.table.points[i]
+        source = parse_source(point.topic, "CMD")
+        if point.dialect == SPARKPLUG and source is not None:
+            self.host.add(source, point.field, i)
+        elif point.dialect == "neuron":
+            self._add(i, point.topic, point.dialect, point.field)
+
+    @property
+    def _has_memory(self) -> bool:
+        return bool(self.dsx.points or self.host.nodes)
 
     def _add(self, i: int, topic: str, dialect: str, field: str) -> None:
         if dialect == SPARKPLUG:
             source = parse_source(topic)
             if source is not None:
-                self._host.add(source, field, i)
+                self.host.add(source, field, i)
             return
         route = self._routes.setdefault(topic, Route(topic, dialect, DIALECTS[dialect]))
         if route.dialect == dialect:
@@ -85,14 +97,14 @@ class Decoder:
     def topics(self) -> list[str]:
         """Topics to subscribe to: those first whose retained messages are wanted (`retained`)."""
         first = sorted(set(self.retained))
-        return first + sorted(self._routes.keys() - set(first)) + self._host.topics
+        return first + sorted(self._routes.keys() - set(first)) + self.host.topics
 
     def decode(self, topic: str, raw: bytes) -> Samples:
         """Samples of one message; refused ones are counted and left out."""
         route = self._routes.get(topic)
         try:
             if route is None:
-                return self._host.read(self, topic, raw)
+                return self.host.read(self, topic, raw)
             return route.read(self, raw, route)
         except Rejected as rejected:
             self.count(rejected.reason)
@@ -107,11 +119,11 @@ class Decoder:
         silent = self.dsx.watch(now_s) if self.dsx.points else _NONE
         if len(silent):
             self.count("heartbeat_lost")
-        return np.concatenate((silent, self._host.watch(now_s)))
+        return np.concatenate((silent, self.host.watch(now_s)))
 
     def outgoing(self, now_s: float, timestamp_ms: int) -> list[tuple[str, bytes]]:
         """Messages that a dialect has to send, topic and payload."""
-        return self._host.outgoing(now_s, timestamp_ms)
+        return self.host.outgoing(now_s, timestamp_ms)
 
     def reconnected(self, connects: int) -> NDArray[np.int64]:
         """Points that may no longer be believed because the link was down, if `connects` has grown since the last call.
@@ -121,7 +133,7 @@ class Decoder:
         before, self._connects = self._connects, connects
         if not self._has_memory or before in (0, connects):
             return _NONE
-        return np.array(self.dsx.points + self._host.restart(), dtype=np.int64)
+        return np.array(self.dsx.points + self.host.restart(), dtype=np.int64)
 
     @property
     def faults(self) -> dict[str, str]:

@@ -119,11 +119,16 @@ def unit_fault(metadata: Metadata, point: Point) -> str:
         return "" if point.unit in STATE_UNITS else f"metadata gives states, the site file unit {point.unit!r}"
     if not metadata.eng_unit:
         return "" if point.unit in STATE_UNITS else "metadata gives neither engUnit nor stateText"
-    known = ENG_UNITS.get(metadata.eng_unit)
+    return eng_unit_fault(metadata.eng_unit, point, "metadata")
+
+
+def eng_unit_fault(text: str, point: Point, who: str) -> str:
+    """Why values in the unit of that text are not what the site file says, or nothing; `who` says so."""
+    known = ENG_UNITS.get(text)
     if known is None:
-        return f"metadata gives engUnit {metadata.eng_unit[:20]!r}, which is not known"
+        return f"{who} gives engUnit {text[:20]!r}, which is not known"
     if UNITS[known] != UNITS[point.unit] and not (known == "degK" and point.unit == "K"):
-        return f"metadata gives engUnit {metadata.eng_unit!r}, the site file unit {point.unit!r}"
+        return f"{who} gives engUnit {text!r}, the site file unit {point.unit!r}"
     return ""
 
 

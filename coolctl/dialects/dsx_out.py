@@ -1,36 +1,29 @@
 """The dialect `dsx`, written: setpoint requests and the integration's heartbeat, beside the BMS.
 
 A request goes to the topic that the BMS's own metadata of it leads to, and only where that metadata names this
-integration and the unit of the site file. All leased setpoints are written or none. Silence is how a lease ends: the
-heartbeat stops, and the BMS takes its own setpoints after the time agreed with it.
+integration and the unit of the site file. The heartbeat is what the BMS waits for: it takes its own setpoints the time
+agreed with it after the last.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 
 from coolctl.dialects.dsx import decode_metadata, encode_value, metadata_topic, unit_fault
+from coolctl.dialects.output import Output
 from coolctl.points import Point
 from coolctl.strict_json import Rejected
 
-HEARTBEAT_S = 10.0
-REFRESH_S = 5.0  # a BMS that was restarted, or that missed a change, hears it again
-GAP_S = 2.5  # the gateway says a lease every second: after this it is another one
 
-
-class DsxWriter:
+class DsxWriter(Output):
     """What has been said to the BMS, and what may be; every method is told the time."""
 
     def __init__(self, setpoints: Iterable[Point], integration: str, heartbeat: str, size_max: int):
+        super().__init__(setpoints)
         self._integration, self._heartbeat, self._size_max = integration, heartbeat, size_max
-        self._points = {p.id: p for p in setpoints}
-        self._id_of = {metadata_topic(p.topic): p.id for p in self._points.values()}
+        self._id_of = {metadata_topic(p.topic): p.id for p in self.points.values()}
         self._heartbeat_of = metadata_topic(heartbeat)
-        self._described: set[str] = set()
-        self.faults: dict[str, str] = dict.fromkeys((*self._points, "heartbeat"), "no metadata yet")
-        self._last: dict[str, tuple[float, float]] = {}
-        self._lease_s = self._beat_s = -math.inf
+        self.faults = dict.fromkeys((*self.points, "heartbeat"), "no metadata yet")
 
     @property
     def topics(self) -> list[str]:
@@ -47,7 +40,7 @@ class DsxWriter:
             except Rejected as rejected:
                 self.faults[name] = f"metadata refused: {rejected.reason}"
             else:
-                point = self._points.get(name)
+                point = self.points.get(name)
                 self.faults[name] = "" if point is None else unit_fault(metadata, point)
                 if metadata.integration != self._integration:
                     self.faults[name] = f"the BMS expects integration {metadata.integration[:40]!r} here"
@@ -56,18 +49,10 @@ class DsxWriter:
 
     def lease(self, wire: Mapping[str, float], now_s: float, timestamp_ms: int) -> list[tuple[str, bytes]]:
         """Topics and payloads of a lease in the site file's units: changed values, and the heartbeat when it is due."""
-        if not 0.0 <= now_s - self._lease_s <= GAP_S:
-            self._last, self._beat_s = {}, -math.inf
-        if self.faults.keys() & {*wire, "heartbeat"}:
+        if not self.can_write(wire):
             return []
-        self._lease_s = now_s
-        out = []
-        for name, value in wire.items():
-            last, said_s = self._last.get(name, (math.nan, -math.inf))
-            if value != last or now_s - said_s >= REFRESH_S:
-                self._last[name] = value, now_s
-                out.append((self._points[name].topic, encode_value(float(value), timestamp_ms)))
-        if now_s - self._beat_s >= HEARTBEAT_S - 1e-6:
-            self._beat_s = now_s
+        names, beat = self.schedule.due(wire, now_s)
+        out = [(self.points[name].topic, encode_value(float(wire[name]), timestamp_ms)) for name in names]
+        if beat:
             out.append((self._heartbeat, encode_value(float(timestamp_ms), timestamp_ms)))
         return out

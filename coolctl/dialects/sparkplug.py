@@ -37,14 +37,14 @@ class Source(NamedTuple):
     device: str
 
 
-def parse_source(topic: str) -> Source | None:
-    """Node and device of a DATA topic, or None where it is none."""
+def parse_source(topic: str, kind: str = "DATA") -> Source | None:
+    """Node and device of a DATA topic (or of one of another kind), or None where it is none."""
     parts = topic.split("/")
     if parts[0] != NAMESPACE or not all(parts) or any(c in topic for c in "+#"):
         return None
-    if len(parts) == 4 and parts[2] == "NDATA":
+    if len(parts) == 4 and parts[2] == f"N{kind}":
         return Source(parts[1], parts[3], NODE)
-    if len(parts) == 5 and parts[2] == "DDATA":
+    if len(parts) == 5 and parts[2] == f"D{kind}":
         return Source(parts[1], parts[3], parts[4])
     return None
 
@@ -78,7 +78,7 @@ class EdgeNode:
         self.next_seq = 0
         self.devices: set[str] = set()
         self.aliases: dict[int, tuple[str, str]] = {}
-        self.types: dict[tuple[str, str], int] = {}
+        self.births: dict[tuple[str, str], Metric] = {}  # each metric as its birth declared it
         self.pending: dict[int, Message] = {}
         self.gap_s = math.nan
         self.asks = True
@@ -90,7 +90,7 @@ class EdgeNode:
         self.pending.clear()
         self.devices.clear()
         self.aliases.clear()
-        self.types.clear()
+        self.births.clear()
         return list(self.points.values())
 
 
@@ -213,9 +213,10 @@ class SparkplugHost:
     @staticmethod
     def _register(node: EdgeNode, device: str, payload: Payload) -> None:
         node.aliases = {alias: of for alias, of in node.aliases.items() if of[0] != device}
+        node.births = {of: m for of, m in node.births.items() if of[0] != device}
         for m in payload.metrics:
             if m.name:
-                node.types[device, m.name] = m.datatype
+                node.births[device, m.name] = m
                 if m.alias is not None:
                     node.aliases[m.alias] = device, m.name
 
@@ -235,7 +236,8 @@ class SparkplugHost:
         t_source_s = timestamp_s(stamp)
         if m.null or m.quality != GOOD:
             return [d.bad(i, t_source_s)]
-        sample = d.state(i, m.number(m.datatype or node.types.get(of, 0)), t_source_s)
+        born = node.births.get(of)
+        sample = d.state(i, m.number(m.datatype or (born.datatype if born else 0)), t_source_s)
         return [sample] if sample else []
 
 

@@ -6,6 +6,7 @@ sets, templates, files, arrays) is known to be there and is never used.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 from coolctl.dialects import protobuf as pb
@@ -13,7 +14,13 @@ from coolctl.strict_json import Rejected
 
 INT8, INT16, INT32, INT64, UINT8, UINT16, UINT32, UINT64, FLOAT, DOUBLE, BOOLEAN, STRING, DATE_TIME = range(1, 14)
 _BITS = {INT8: 8, INT16: 16, INT32: 32, INT64: 64, UINT8: 8, UINT16: 16, UINT32: 32, UINT64: 64, DATE_TIME: 64}
+FLOAT_MAX = 3.4028234e38
 _SIGNED = frozenset({INT8, INT16, INT32, INT64})
+_NAMES = ("Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64", "Float", "Double", "Boolean")
+TYPE_NAMES = dict(enumerate(_NAMES, INT8))
+WHOLE = frozenset(_BITS) - {DATE_TIME}
+UNIT_KEYS = ("engUnit", "EngUnit", "Engineering Units", "engineeringUnits")  # the specification names none; the first is usual
+TEXT_MAX = 64
 GOOD = 192  # the property "Quality"; 0 is bad, 500 is stale
 
 # Number of a field: the wire type that it must have.
@@ -43,6 +50,7 @@ class Metric(NamedTuple):
     quality: int = GOOD
     slot: int = 0
     value: int | float | bytes = 0
+    unit: str = ""
 
     def number(self, datatype: int) -> float | int | bool:
         """The value, read as `datatype`. Raises `Rejected` where it is no number or came in another field."""
@@ -63,6 +71,23 @@ class Metric(NamedTuple):
         if datatype == BOOLEAN and self.slot == 14:
             return bool(v)
         raise Rejected("value_type")
+
+
+def wire_number(datatype: int, value: float) -> tuple[int, int | float]:
+    """Slot and value of a number of that type; whole types are rounded. Raises `Rejected` where it does not fit."""
+    if datatype in (FLOAT, DOUBLE):
+        if not abs(value) <= (FLOAT_MAX if datatype == FLOAT else math.inf) or value - value != 0.0:
+            raise Rejected("value_range")
+        return (12 if datatype == FLOAT else 13), float(value)
+    if datatype == BOOLEAN and value in (0.0, 1.0):
+        return 14, bool(value)
+    if datatype not in WHOLE or value - value != 0.0:
+        raise Rejected("value_type")
+    whole, bits = round(value), _BITS[datatype]
+    low, high = (-1 << (bits - 1), 1 << (bits - 1)) if datatype in _SIGNED else (0, 1 << bits)
+    if not low <= whole < high:
+        raise Rejected("value_range")
+    return (11, whole % (1 << 64)) if bits == 64 else (10, whole % (1 << 32))
 
 
 class Payload(NamedTuple):
@@ -103,7 +128,7 @@ def _metric(raw: bytes) -> Metric:
     name, alias, timestamp_ms, datatype, historical, null, slot = "", None, None, 0, False, False, 0
     of: int | float | bytes = 0
     keys: list[str] = []
-    values: list[int] = []
+    values: list[int | str] = []
     for number, value in pb.read_fields(raw, _METRIC):
         if number in _VALUE:
             slot, of = number, _slot(number, value)
@@ -125,8 +150,15 @@ def _metric(raw: bytes) -> Metric:
                 null = bool(value)
     if len(keys) != len(values):
         raise Rejected("properties")
-    quality = dict(zip(keys, values, strict=True)).get("Quality", GOOD) if keys else GOOD
-    return Metric(name, alias, timestamp_ms, datatype, historical, null, quality, slot, of)
+    quality, unit = _described(dict(zip(keys, values, strict=True))) if keys else (GOOD, "")
+    return Metric(name, alias, timestamp_ms, datatype, historical, null, quality, slot, of, unit)
+
+
+def _described(properties: dict[str, int | str]) -> tuple[int, str]:
+    """Quality and unit: a quality that is no number is not good, and a unit that is no text is none."""
+    quality = properties.get("Quality", GOOD)
+    units = (properties.get(key, "") for key in UNIT_KEYS)
+    return quality if isinstance(quality, int) else -1, next((u for u in units if isinstance(u, str) and u), "")
 
 
 def _slot(number: int, value: int | bytes) -> int | float | bytes:
@@ -137,18 +169,20 @@ def _slot(number: int, value: int | bytes) -> int | float | bytes:
     return bool(value) if number == 14 else value
 
 
-def _properties(raw: bytes, keys: list[str], values: list[int]) -> None:
-    """Names and integer values of a property set; -1 stands for what is no integer, and so for no good quality."""
+def _properties(raw: bytes, keys: list[str], values: list[int | str]) -> None:
+    """Names and values of a property set: integers and short texts; -1 stands for all else, and so for no good quality."""
     for number, value in pb.read_fields(raw, _PROPERTIES):
         if number == 1:
             keys.append(pb.as_text(value))
         elif number == 2:
             assert isinstance(value, bytes)
-            found = -1
+            found: int | str = -1
             for inner, of in pb.read_fields(value, _PROPERTY):
                 if inner in (3, 4):
                     found = int(of) & 0xFFFFFFFF
-                elif inner in (5, 6, 7, 8, 9, 10):
+                elif inner == 8:
+                    found = pb.as_text(of)[:TEXT_MAX]
+                elif inner in (5, 6, 7, 9, 10):
                     found = -1
             values.append(found)
 
@@ -163,8 +197,13 @@ def encode_metric(m: Metric) -> bytes:
     if m.datatype:
         out += pb.field(4, m.datatype)
     out += (pb.field(5, 1) if m.historical else b"") + (pb.field(7, 1) if m.null else b"")
+    properties = {}
     if m.quality != GOOD:
-        out += pb.field(9, pb.field(1, "Quality") + pb.field(2, pb.field(1, INT32) + pb.field(3, m.quality)))
+        properties["Quality"] = pb.field(1, INT32) + pb.field(3, m.quality)
+    if m.unit:
+        properties[UNIT_KEYS[0]] = pb.field(1, STRING) + pb.field(8, m.unit)
+    if properties:
+        out += pb.field(9, b"".join((*(pb.field(1, k) for k in properties), *(pb.field(2, v) for v in properties.values()))))
     if m.slot in (12, 13):
         out += pb.fixed(m.slot, float(m.value), "f" if m.slot == 12 else "d")
     elif m.slot and not isinstance(m.value, float):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from coolctl.dialects import dsx
+from coolctl.dialects.neuron_out import parse_tag
 from coolctl.dialects.sparkplug import parse_source
 from coolctl.dialects.telegraf import parse_selector
 from coolctl.errors import nearest
@@ -19,7 +20,10 @@ FIELD_FORMS = {
     "telegraf": "measurement/field or measurement,tag=value/field",
     "thingsboard": "Device/key",
 }
-GATEWAY_DIALECTS = ("json", "dsx")
+Faults = Iterator[tuple[tuple[str | int, ...], str]]
+"""Path of the key and message."""
+
+GATEWAY_DIALECTS = ("json", "dsx", "sparkplug-b", "neuron")
 
 
 def row_fault(point: Point, field_given: bool) -> tuple[str, str] | None:
@@ -62,20 +66,27 @@ def _value_topic_fault(text: str, publisher: str) -> str:
     return ""
 
 
-def site_faults(file: SiteFile, points: list[Point]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+def site_faults(file: SiteFile, points: list[Point]) -> Faults:
     """What the dialects of a site need beside the rows: path of the key and message."""
     if file.gateway.dialect not in GATEWAY_DIALECTS:
         known = nearest(file.gateway.dialect, GATEWAY_DIALECTS)
         yield ("gateway", "dialect"), f"unknown dialect {file.gateway.dialect!r}{known}; allowed: {', '.join(GATEWAY_DIALECTS)}"
     if any(p.dialect == "dsx" and not p.writable for p in points):
         yield from _heartbeat_faults("bms_heartbeat", file.dsx.bms_heartbeat, "PUB", (dsx.HEARTBEAT_BMS,))
-    if file.gateway.dialect == "dsx":
-        yield from _output_faults(file, points)
-    if any(c in file.sparkplug.host for c in "/+#"):
-        yield ("sparkplug", "host"), f"{file.sparkplug.host!r} stands in a topic: without / + #"
+    if file.gateway.dialect in OUTPUT_FAULTS:
+        setpoints = [p for p in points if p.writable and p.role in file.plant.accepts]
+        for p in setpoints:
+            if p.dialect != file.gateway.dialect:
+                yield ("gateway", "dialect"), f"setpoint {p.id!r} has the dialect {p.dialect!r}, not {file.gateway.dialect!r}"
+        yield from OUTPUT_FAULTS[file.gateway.dialect](file, [p for p in setpoints if p.dialect == file.gateway.dialect])
+    for key in ("host", "group", "node"):
+        if any(c in getattr(file.sparkplug, key) for c in "/+#"):
+            yield ("sparkplug", key), f"{getattr(file.sparkplug, key)!r} stands in a topic: without / + #"
+    if file.sparkplug.group and not file.sparkplug.node:
+        yield ("sparkplug", "node"), "an edge node has a name"
 
 
-def _heartbeat_faults(key: str, text: str, publisher: str, types: tuple[str, ...]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+def _heartbeat_faults(key: str, text: str, publisher: str, types: tuple[str, ...]) -> Faults:
     topic = dsx.parse_topic(text)
     wanted = f"BMS/v1/{publisher}/Value/System/{types[0]}/TAG_PATH"
     if topic is None or topic[:3] != (publisher, "Value", "System") or topic.point_type not in types:
@@ -84,15 +95,60 @@ def _heartbeat_faults(key: str, text: str, publisher: str, types: tuple[str, ...
         yield ("dsx", key), f"{text!r} is no topic: without + # and NUL"
 
 
-def _output_faults(file: SiteFile, points: list[Point]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+def _dsx_faults(file: SiteFile, setpoints: list[Point]) -> Faults:
     name = file.dsx.integration
     if not name or name == "PUB" or any(c in name for c in "/+#"):
         yield ("dsx", "integration"), f"{name!r} stands in a topic: not empty, not PUB, without / + #"
     yield from _heartbeat_faults("heartbeat", file.dsx.heartbeat, name, dsx.HEARTBEATS_INTEGRATION)
-    for p in points:
-        if p.writable and p.role in file.plant.accepts:
-            message = _value_topic_fault(p.topic, name)
-            if p.dialect != "dsx":
-                yield ("gateway", "dialect"), f"setpoint {p.id!r} has the dialect {p.dialect!r}, not 'dsx'"
-            elif message:
-                yield ("gateway", "dialect"), f"setpoint {p.id!r}: {message}"
+    for p in setpoints:
+        if message := _value_topic_fault(p.topic, name):
+            yield ("gateway", "dialect"), f"setpoint {p.id!r}: {message}"
+
+
+def _sparkplug_faults(file: SiteFile, setpoints: list[Point]) -> Faults:
+    for key in ("host", "heartbeat"):
+        if not getattr(file.sparkplug, key):
+            yield ("sparkplug", key), f"the gateway's dialect 'sparkplug-b' needs it: {NEEDS[key]}"
+    for p in setpoints:
+        if parse_source(p.topic, "CMD") is None:
+            form = "spBv1.0/GROUP/NCMD/NODE or spBv1.0/GROUP/DCMD/NODE/DEVICE"
+            yield ("gateway", "dialect"), f"setpoint {p.id!r}: {p.topic!r} is not {form}"
+    yield from _same_target(setpoints, lambda p: (p.topic, p.field), file.sparkplug.heartbeat)
+
+
+def _neuron_faults(file: SiteFile, setpoints: list[Point]) -> Faults:
+    for key in ("request_topic", "answer_topic"):
+        text = getattr(file.neuron, key)
+        if not text or any(c in text for c in "+#\0"):
+            yield ("neuron", key), f"the gateway's dialect 'neuron' needs it: {text!r} is no topic"
+    if not file.neuron.heartbeat:
+        yield ("neuron", "heartbeat"), f"the gateway's dialect 'neuron' needs it: {NEEDS['heartbeat']}"
+    for p in setpoints:
+        if parse_tag(p.field) is None:
+            yield ("gateway", "dialect"), f"setpoint {p.id!r}: field {p.field!r} is not driver/group/tag"
+    yield from _same_target(setpoints, lambda p: p.field, "")
+    for p in setpoints:
+        tag = parse_tag(p.field)
+        if tag is not None and tag[1] == file.neuron.heartbeat:
+            yield ("neuron", "heartbeat"), f"{file.neuron.heartbeat!r} is the tag of setpoint {p.id!r}"
+
+
+def _same_target(setpoints: list[Point], target: Callable[[Point], object], heartbeat: str) -> Faults:
+    """Two setpoints that would write one another over, or the heartbeat."""
+    first: dict[object, Point] = {}
+    for p in setpoints:
+        if first.setdefault(target(p), p) is not p:
+            yield ("gateway", "dialect"), f"setpoint {p.id!r} is written to the same place as {first[target(p)].id!r}"
+        if heartbeat and p.field == heartbeat:
+            yield ("sparkplug", "heartbeat"), f"{heartbeat!r} is the metric of setpoint {p.id!r}"
+
+
+OUTPUT_FAULTS: dict[str, Callable[[SiteFile, list[Point]], Faults]] = {
+    "dsx": _dsx_faults,
+    "sparkplug-b": _sparkplug_faults,
+    "neuron": _neuron_faults,
+}
+NEEDS = {
+    "host": "commands are a host application's, and only while its STATE is online",
+    "heartbeat": "without it nothing would tell the plant that a lease has ended",
+}

@@ -124,9 +124,9 @@ class _Collector(Collector):
             counter = CounterMetricFamily(name, text, labels=["site"])
             counter.add_metric([view.site], view.counters.get(name, 0.0))
             yield counter
-        yield _labelled("coolctl_rejects_total", "messages and samples refused", "reason", view.site, view.rejects)
-        yield _labelled("coolctl_binding_limits_total", "setpoints changed by a limit", "limit", view.site, view.binding)
-        yield _labelled("coolctl_invariant_violations_total", "broken safety invariants", "invariant", view.site, view.violations)
+        yield labelled("coolctl_rejects_total", "messages and samples refused", "reason", view.site, view.rejects)
+        yield labelled("coolctl_binding_limits_total", "setpoints changed by a limit", "limit", view.site, view.binding)
+        yield labelled("coolctl_invariant_violations_total", "broken safety invariants", "invariant", view.site, view.violations)
         price = GaugeMetricFamily("coolctl_limit_price_watts", "power that more room would save", labels=["site", "limit", "per"])
         for name, (watts, per) in view.prices.items():
             price.add_metric([view.site, name, per], watts)
@@ -142,7 +142,8 @@ class _Collector(Collector):
         yield self._server.histogram(view.site)
 
 
-def _labelled(name: str, text: str, label: str, site: str, counts: dict[str, int]) -> CounterMetricFamily:
+def labelled(name: str, text: str, label: str, site: str, counts: dict[str, int]) -> CounterMetricFamily:
+    """A counter with a sample for each value of a label."""
     family = CounterMetricFamily(name, text, labels=["site", label])
     for key, count in sorted(counts.copy().items()):
         family.add_metric([site, key], float(count))
@@ -181,7 +182,7 @@ class MetricsServer:
         self.registry = CollectorRegistry(auto_describe=False)
         self.registry.register(_Collector(self))
         try:
-            self._http: ThreadingHTTPServer | None = _Bounded((host, port), self.render)
+            self._http: ThreadingHTTPServer | None = BoundedServer((host, port), self.render)
         except OSError as error:
             self._http, self.error = None, f"metrics port {port}: {error.strerror}"
             return
@@ -224,7 +225,7 @@ class MetricsServer:
 
 class _Handler(BaseHTTPRequestHandler):
     timeout = REQUEST_TIMEOUT_S
-    server: _Bounded
+    server: BoundedServer
 
     def do_GET(self) -> None:
         if self.path.split("?")[0] != "/metrics":
@@ -241,7 +242,7 @@ class _Handler(BaseHTTPRequestHandler):
         pass  # a scrape a second is not news
 
 
-class _Bounded(ThreadingHTTPServer):
+class BoundedServer(ThreadingHTTPServer):
     """At most `CONNECTIONS_MAX` at a time; the rest are closed at once instead of becoming threads."""
 
     daemon_threads = True

@@ -78,11 +78,15 @@ class MqttClient:
         will: tuple[str, bytes, bytes] | None = None,
         retained: Iterable[str] = (),
         state: Callable[[bool], tuple[str, bytes]] | None = None,
+        death: Callable[[], tuple[str, bytes]] | None = None,
+        qos: int = 0,
     ):
         """`will` is status topic, payload when lost, payload when online; retained, as status is. Of `topics` those in
         `retained` want what the broker keeps. `state` makes topic and payload of a host's state, offline and online:
-        then that is the will, because a broker keeps one, and the status is said when it can be."""
+        then that is the will, because a broker keeps one, and the status is said when it can be. `death` makes those of an edge
+        node's, for each connection anew: not retained. `qos` is what is asked for with the topics."""
         self.settings, self.topics, self.will, self.state = settings, topics, will, state
+        self._death, self._qos = death, qos
         self._retained = frozenset(retained)
         self.inbox: deque[Message] = deque(maxlen=QUEUE_MAX)
         self.received = self.dropped = self.connects = self.failed = 0
@@ -113,7 +117,7 @@ class MqttClient:
         if self._client is not None and self.ready and parting is not None and self.will:
             self._client.publish(self.will[0], parting, 0, True)
         if self._client is not None and self.ready and self.state:
-            self._client.publish(*self.state(False), 0, True)
+            self._client.publish(*self.state(False), 1, True)
         if self._client is not None:
             self._client.disconnect()
             self._client.loop_write()
@@ -132,7 +136,9 @@ class MqttClient:
             client.username_pw_set(s.username, s.password or None)
         if s.tls:
             client.tls_set(s.ca_file or None, s.cert_file or None, s.key_file or None, tls_version=ssl.PROTOCOL_TLS_CLIENT)
-        if self.state:
+        if self._death:
+            client.will_set(*self._death(), 1, False)
+        elif self.state:
             client.will_set(*self.state(False), 1, True)
         elif self.will:
             client.will_set(self.will[0], self.will[1], 0, True)
@@ -197,7 +203,7 @@ class MqttClient:
     def _subscribe(self, client: paho.Client) -> None:
         for start in range(0, len(self.topics), SUBSCRIBE_TOPICS):
             some = self.topics[start : start + SUBSCRIBE_TOPICS]
-            asked: list[Any] = [(t, self._options(t)) for t in some] if self._v5 else [(t, 0) for t in some]
+            asked: list[Any] = [(t, self._options(t)) for t in some] if self._v5 else [(t, self._qos) for t in some]
             result, mid = client.subscribe(asked)
             if result == MQTTErrorCode.MQTT_ERR_SUCCESS and mid is not None:
                 self._subscribed.add(mid)
@@ -215,7 +221,7 @@ class MqttClient:
     def _options(self, topic: str) -> SubscribeOptions:
         wanted = topic in self._retained
         handling = SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE if wanted else SubscribeOptions.RETAIN_DO_NOT_SEND
-        return SubscribeOptions(qos=0, retainHandling=handling)
+        return SubscribeOptions(qos=self._qos, retainHandling=handling)
 
     def _on_subscribe(self, client: paho.Client, _data: Any, mid: int, codes: list[ReasonCode], _properties: Any) -> None:
         if any(code.is_failure for code in codes):
@@ -243,6 +249,11 @@ class MqttClient:
             properties.MessageExpiryInterval = expiry_s
         info = self._client.publish(topic, payload, 0, retain, properties)
         return info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS
+
+    def say_state(self) -> None:
+        """The host's birth once more: somebody has said that it is offline."""
+        if self._client is not None and self.ready and self.state:
+            self._client.publish(*self.state(True), 1, True)
 
     def run_until(self, deadline_s: float, stop: Callable[[], bool] | None = None) -> None:
         """Work the link until `deadline_s` [monotonic s], or until `stop()` says so after some work was done."""

@@ -18,11 +18,12 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from coolctl.recording import SUFFIX, WAL_SUFFIXES, encode_events, encode_header, encode_rows, encode_wal
+from coolctl.recording import SUFFIX, WAL_SUFFIXES, encode_events, encode_header, encode_rows, warm_up
+from coolctl.write_ahead import Entries
 
 F64 = NDArray[np.float64]
 
-BLOCK_ROWS = 60
+BLOCK_ROWS = 120
 PENDING_MAX = 8
 SYNC_EVERY_S = 0.5  # with the time that a sync takes, less than a second is lost with the power
 
@@ -38,11 +39,15 @@ class Recorder:
         self.rows = 0
         self._folder, self._block_rows, self._rotate_s = Path(folder), block_rows, rotate_s
         self._header = {**header, "columns": list(columns)}
-        self._block = np.empty((block_rows, len(columns)))
+        # One block fills while the other is on its way to the disk, as their write-ahead files do.
+        self._blocks = np.empty((2, block_rows, len(columns)))
+        self._entries = Entries(len(columns))
         self._filled = 0
         self._segment: BinaryIO | None = None
         self._wal: list[BinaryIO] = []
         self._wal_free = [threading.Event(), threading.Event()]
+        self._wal_free[0].set()
+        self._wal_free[1].set()
         self._active = 0
         self._unsynced = self._framed = False
         self._number = 0
@@ -50,6 +55,7 @@ class Recorder:
         stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime()) + f"-{os.getpid()}"
         self._name = f"{name}-{stamp}"
         self._queue: queue.Queue[tuple[Any, ...] | None] = queue.Queue(PENDING_MAX)
+        warm_up()
         self._guard(self._open)
         self._thread = threading.Thread(target=self._write_blocks, name="recorder", daemon=True)
         self._thread.start()
@@ -85,17 +91,15 @@ class Recorder:
         self._segment = self.path.open("xb", buffering=0)
         self._segment.write(encode_header(self._header))
         self._wal = [self.path.with_suffix(s).open("xb", buffering=0) for s in WAL_SUFFIXES]
-        for free in self._wal_free:
-            free.set()
         self._opened_s = time.monotonic()
 
     def _append(self, row: F64, events: Sequence[dict[str, Any]]) -> None:
         # An unbuffered write that comes up short means the disk is full: no row may be half there unseen.
-        raw = encode_wal(row, self.rows)
+        raw = self._entries.entry(row, self.rows)
         if self._wal[self._active].write(raw) != len(raw):
             raise OSError("disk full")
         self._unsynced = True
-        self._block[self._filled] = row
+        self._blocks[self._active, self._filled] = row
         self._filled += 1
         if events:
             self._submit(("frame", self._segment, encode_events(events, self.rows)))
@@ -108,18 +112,19 @@ class Recorder:
     def _finish_block(self) -> None:
         if not self._filled:
             return
-        rows = self._block[: self._filled].copy()
+        rows = self._blocks[self._active, : self._filled]
         self._wal_free[self._active].clear()
         job = ("block", self._segment, rows, self.rows - self._filled, self._wal_free[self._active])
         self._submit(job)
         self._filled = 0
         self._active = 1 - self._active
-        # At 1 Hz the other file has been free for a minute; an unpaced run is held back here.
+        # At 1 Hz the other file has been free for two minutes; an unpaced run is held back here.
         if not self._wal_free[self._active].wait(1.0):
             raise OSError("the disk does not keep up")
         # Emptied only now, when it is needed again: until then its rows stand for a block that has not reached the disk.
         self._wal[self._active].seek(0)
         self._wal[self._active].truncate()
+        self._entries.begin()
 
     def _submit(self, job: tuple[Any, ...]) -> None:
         """Hand work to the thread; at 1 Hz its queue is empty, an unpaced run is held back here."""
@@ -129,11 +134,10 @@ class Recorder:
             raise OSError("the disk does not keep up") from None
 
     def _rotate(self) -> None:
-        # Blocks on their way must be in the old segment before its write-ahead files are given up.
+        # Blocks on their way must be in the old segment before its write-ahead files are given up; what is free stays so,
+        # since the last block's rows stand where they stood until it is written.
         self._submit(("close", self._segment, self._wal))
         self._number += 1
-        self._wal_free = [threading.Event(), threading.Event()]
-        self._active = 0
         self._open()
 
     def _write_blocks(self) -> None:

@@ -44,15 +44,26 @@ def render(ledger: dict[str, Any]) -> str:
         lines.append(f"ai goes {100 * closed:.0f} % of the way from b2 to the oracle")
     for name, constants in ledger.get("tuned", {}).items():
         lines.append(f"{name} was tuned on these days to " + ", ".join(f"{k} {v:g}" for k, v in constants.items()))
-    for pair, s in ledger.get("plants", {}).items():
+    lines += _over_plants(ledger.get("plants", {}))
+    lines += _notes(ledger)
+    return "\n".join(lines)
+
+
+def _over_plants(pairs: dict[str, Any]) -> list[str]:
+    lines = []
+    for pair, s in pairs.items():
+        if not isinstance(s, dict):
+            continue
         mine, _, base = pair.partition("_vs_")
         lines.append(
             f"over {s['plants']} plants, {mine} against {base}: {100 * s['cooling_ratio_mean']:.1f} ± "
             f"{100 * s['cooling_ratio_half_width']:.1f} % (95 %), worst {100 * s['cooling_ratio_worst']:.1f} %, "
             f"equal service on {s['equal_service']}; the table above is the first plant's"
         )
-    lines += _notes(ledger)
-    return "\n".join(lines)
+        lines += [f"    not on plant {k}: " + "; ".join(faults) for k, faults in s["service_faults"].items()]
+    if (closed := pairs.get("gap_closed_b2_to_oracle")) is not None:
+        lines.append(f"over the plants ai goes {100 * closed:.0f} % of the way from b2 to the oracle")
+    return lines
 
 
 def _less(ratio: float | None, digits: int = 1) -> str:

@@ -114,11 +114,15 @@ class Expert:
         hi += [lim.sat_sp_max_c, AIRFLOW_MAX] * halls
         return np.array(lo), np.array(hi)
 
+    def start(self, c: Conditions) -> F64:
+        """Free variables that every search begins with."""
+        return np.array([14.0, c.w[1] + 4.0, 0.8, *([c.limit_c - 2.5, 1.06] * len(self.halls))])
+
     def solve(self, c: Conditions) -> Example | None:
         """The optimum under `c`, or None where no setpoint is feasible."""
         p, lim = c.p, self.limits(c)
         lo, hi = self.bounds(c)
-        z = np.array([14.0, c.w[1] + 4.0, 0.8, *([c.limit_c - 2.5, 1.06] * len(self.halls))])
+        z = self.start(c)
         cost, chillers, economizer = joint_optimum(z, c.available, c.w, c.halls, p, lim, lo, hi, SWEEPS, self._u, self._out)
         if not cost <= weighted_w(lim, self._out) + INFEASIBLE_W:
             return None

@@ -162,12 +162,16 @@ class Importer:
         """Ticks of channels as the site's points; what no column fills was never heard."""
         assert self.site is not None
         shape = (len(self.site.table), len(ticks.t_s))
-        value, age_s, quality = np.full(shape, np.nan), np.full(shape, np.inf), np.full(shape, float(Quality.NEVER))
-        single = [(i, parts[0]) for i, parts, _ in self._targets if len(parts) == 1]
-        points, channels = [i for i, _ in single], [k for _, k in single]
-        value[points], age_s[points], quality[points] = ticks.value[channels], ticks.age_s[channels], ticks.quality[channels]
+        value, age_s, quality = np.empty(shape), np.empty(shape), np.empty(shape)
+        filled = {i for i, _, _ in self._targets}
+        for i in range(shape[0]):
+            if i not in filled:
+                value[i], age_s[i], quality[i] = np.nan, np.inf, float(Quality.NEVER)
         for i, parts, how in self._targets:
-            if len(parts) > 1:
+            if len(parts) == 1:  # row by row: an array of indices would copy everything twice
+                k = parts[0]
+                value[i], age_s[i], quality[i] = ticks.value[k], ticks.age_s[k], ticks.quality[k]
+            else:
                 value[i] = COMBINED[how](ticks.value[parts], axis=0)
                 age_s[i] = ticks.age_s[parts].max(axis=0)
                 worst = np.where(ticks.quality[parts] == Quality.GOOD, -1.0, ticks.quality[parts]).max(axis=0)

@@ -27,8 +27,8 @@ class Line(NamedTuple):
 class Stack:
     """Broker, gateway, daemon and plant; `close` ends what was started here, by pid."""
 
-    def __init__(self, site: Path, folder: Path, *, kind: str = "auto", metrics_port: int = -1):
-        self.site, self.folder, self.metrics_port = site, folder, metrics_port
+    def __init__(self, site: Path, folder: Path, *, kind: str = "auto", metrics_port: int = -1, gateway_metrics_port: int = -1):
+        self.site, self.folder, self.metrics_port, self.gateway_metrics_port = site, folder, metrics_port, gateway_metrics_port
         self.broker = Broker(kind)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -36,7 +36,7 @@ class Stack:
         """Start or restart one of `gateway`, `daemon`, `web`, with more arguments."""
         state = ["--state", str(self.folder / "state")]
         words = {
-            "gateway": ["gateway", *state],
+            "gateway": ["gateway", *state, "--metrics-port", str(self.gateway_metrics_port)],
             "daemon": ["run", *state, "--metrics-port", str(self.metrics_port), "--record", str(self.folder / "rec")],
             "web": ["web", "--port", "0"],
         }[name]

@@ -59,3 +59,14 @@ def test_ctrl_c_ends_everything_that_was_started() -> None:
     run.communicate(timeout=30)
     assert run.returncode == 0
     assert not [pid for pid in started if alive(pid)]
+
+
+def test_the_default_hours_are_ordinary_ones() -> None:
+    """Neither the best of the year nor the worst: the middle fifth of its wet bulbs."""
+    from coolctl.demo import START
+    from sim_plant.weather import from_statistics
+
+    year = from_statistics("CHN_Guiyang")
+    wet_bulbs_c = sorted(year.at(3600.0 * hour)[1] for hour in range(8760))
+    shown_c = [year.starting(START).at(3600.0 * hour)[1] for hour in range(3)]
+    assert wet_bulbs_c[int(0.4 * 8760)] < sum(shown_c) / 3 < wet_bulbs_c[int(0.6 * 8760)]

@@ -45,7 +45,7 @@ def value(found: dict[str, Metric], family: str, **labels: str) -> float:
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    made = Stack(SITE, tmp_path_factory.mktemp("metrics"), metrics_port=free_port())
+    made = Stack(SITE, tmp_path_factory.mktemp("metrics"), metrics_port=free_port(), gateway_metrics_port=free_port())
     made.start("gateway")
     made.start("daemon")
     made.start_plant(60.0, "--load", "0.6")
@@ -92,11 +92,24 @@ def test_values_are_those_of_the_plant(stack: Stack) -> None:
     assert value(families(scrape(stack.metrics_port)), "coolctl_ticks") > before
 
 
+def test_gateway_has_metrics_of_its_own(stack: Stack) -> None:
+    found = families(scrape(stack.gateway_metrics_port))
+    assert all(n.startswith("coolctl_gateway_") and (f.type == "counter" or n.endswith(BASE_UNITS)) for n, f in found.items())
+    assert not found.keys() & families(scrape(stack.metrics_port)).keys()
+    assert value(found, "coolctl_gateway_leased_ratio") == value(found, "coolctl_gateway_proven_ratio") == 1.0
+    assert value(found, "coolctl_gateway_output_blocked_ratio") == 0.0 and value(found, "coolctl_gateway_leases") > 0
+
+
 def test_promtool_finds_nothing_to_say(stack: Stack) -> None:
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("promtool is not installed")
-    run = subprocess.run([promtool, "check", "metrics"], input=scrape(stack.metrics_port), capture_output=True, text=True)
+    run = subprocess.run(
+        [promtool, "check", "metrics"],
+        input=scrape(stack.metrics_port) + scrape(stack.gateway_metrics_port),
+        capture_output=True,
+        text=True,
+    )
     assert run.returncode == 0 and not run.stdout + run.stderr
 
 
