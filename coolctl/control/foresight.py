@@ -8,6 +8,7 @@ starts from what is measured and moves with the worst plausible gains: more heat
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from coolctl.control.estimate import Estimate
 from coolctl.control.fixed_rules import B1
 from coolctl.jit import kernel
-from coolctl.num import clamp, follow
+from coolctl.num import clamp, first_order
 from coolctl.points import U_CHILLERS, U_CHW_DP, U_CHWST, U_CWST, U_ECONOMIZER, U_HALL
 from coolctl.psychro import CP_AIR_JKGK, CP_WATER_JKGK
 from coolctl.thermal import economizer, room
@@ -28,7 +29,8 @@ F64 = NDArray[np.float64]
 HORIZON_S = 300.0
 STEP_LEASED_S, STEP_OWN_S = 5.0, 15.0
 # How the plant takes itself back: temperatures, pressure and fans towards its own; what it stops asking for stays off.
-OWN_K_PER_S, OWN_PA_PER_S, FAN_UP_PER_S = 2.0 / 60.0, 1000.0, 0.0334
+OWN_K_PER_S, OWN_PA_PER_S, FAN_UP_PER_S, OWN_FAN_MIN = 2.0 / 60.0, 1000.0, 0.0334, 0.35
+OWN_AIRFLOW = B1.AIRFLOW
 SUPPLY_UP_TAU_S, SUPPLY_DOWN_TAU_S = 20.0, 90.0  # supply air behind its setpoint: quick to warm, slow to cool
 HEAT, COIL, AIR, MASS, MACHINES = 1.05, 0.85, 0.95, 0.8, 0.9  # worst plausible, over the model's
 WATER_RISE_MIN_K = 2.0
@@ -166,6 +168,21 @@ def _towards(begin: float, end: float, most: float) -> float:
     return begin + clamp(end - begin, -most, most)
 
 
+@kernel
+def look_at_halls(
+    sat_c: F64, fan_speed: F64, inlet_c: F64, last: F64, demand_speed: F64, dt_s: float, state: F64, seen: F64, own: F64
+) -> None:
+    """Per hall what is measured, else what was published last, into `seen`, with what the hottest rack stood above the model
+    lately; and the plant's own fans, which follow the air that the servers draw, into `own`."""
+    for h in range(seen.shape[0]):
+        k = U_HALL + 2 * h
+        seen[h, N_OFF] = first_order(seen[h, N_OFF], clamp(state[h, N_OFF], -OFF_MAX_K, OFF_MAX_K), OFF_TAU_S, dt_s)
+        seen[h, N_SAT] = sat_c[h] if np.isfinite(sat_c[h]) else last[k]
+        seen[h, N_FAN] = fan_speed[h] if np.isfinite(fan_speed[h]) else last[k + 1]
+        seen[h, N_INLET] = inlet_c[h]
+        own[k + 1] = clamp(OWN_AIRFLOW * demand_speed[h], OWN_FAN_MIN, 1.0) if np.isfinite(demand_speed[h]) else 1.0
+
+
 class Foresight:
     """Asks for one site; arrays are made once."""
 
@@ -183,21 +200,15 @@ class Foresight:
 
     def look(self, u: F64, last: F64, est: Estimate, demand_speed: F64) -> bool:
         """Whether `u` comes too late for the plant's own rules, though these would manage now."""
-        self._follow(est.now_s)
-        self._own_fans(demand_speed)
-        self._now = self._read(last, est)
+        dt_s = min(max(est.now_s - self._read_s, 0.0), DT_MAX_S) if self._read_s == self._read_s else 0.0
+        self._read_s = est.now_s
+        look_at_halls(est.sat_c, est.fan_speed, est.inlet_max_c, last, demand_speed, dt_s, self._state, self._seen, self.own)
+        self._now = self._read(last, est.plant)
         self.hottest_c = self._foresee(u, last, est.w, self._leased_s)
         if self.hottest_c <= self._limit_c:
             return False
         self._bar_c = max(self._limit_c, self._foresee(last, last, est.w, 0.0)) + TOLERANCE_K
         return not self.hottest_c <= self._bar_c
-
-    def _follow(self, now_s: float) -> None:
-        """Remember what the hottest racks stood above the model at the last look."""
-        dt_s = min(max(now_s - self._read_s, 0.0), DT_MAX_S) if self._read_s == self._read_s else 0.0
-        self._read_s = now_s
-        off_k = np.clip(self._state[:, N_OFF], -OFF_MAX_K, OFF_MAX_K)
-        self._seen[:, N_OFF] = follow(self._seen[:, N_OFF], off_k, OFF_TAU_S, dt_s)
 
     def nearest(self, u: F64, colder: F64, last: F64, est: Estimate) -> F64:
         """The first on the way from `u`, which comes too late, to `colder` that does not; `colder` itself where none is."""
@@ -217,16 +228,8 @@ class Foresight:
     def _foresee(self, u: F64, last: F64, w: F64, leased_s: float) -> float:
         return float(foresee_c(u, last, self.own, leased_s, w, self._now, self._halls, self._p, self._seen, self._state))
 
-    def _own_fans(self, demand_speed: F64) -> None:
-        wanted = np.where(np.isfinite(demand_speed), B1.AIRFLOW * demand_speed, 1.0)
-        self.own[U_HALL + 1 :: 2] = np.clip(wanted, 0.35, 1.0)
-
-    def _read(self, last: F64, est: Estimate) -> Now:
-        """What is measured, else what was published last."""
-        plant, seen = est.plant, self._seen
-        seen[:, N_SAT] = np.where(np.isfinite(est.sat_c), est.sat_c, last[U_HALL::2])
-        seen[:, N_FAN] = np.where(np.isfinite(est.fan_speed), est.fan_speed, last[U_HALL + 1 :: 2])
-        seen[:, N_INLET] = est.inlet_max_c
+    def _read(self, last: F64, plant: Mapping[str, float]) -> Now:
+        """What is measured of the plant, else what was published last."""
         supply_c = _known(plant["chwst"], last[U_CHWST])
         return Now(
             supply_c, _known(plant["chwrt"], supply_c), _known(plant["cwst"], last[U_CWST]),

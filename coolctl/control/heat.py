@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from coolctl.control.estimate import Estimate
 from coolctl.jit import kernel
-from coolctl.num import first_order, follow
+from coolctl.num import first_order
 from coolctl.points import PointTable, Snapshot
 from coolctl.psychro import CP_AIR_JKGK, CP_WATER_JKGK
 from coolctl.thermal import room
@@ -24,6 +24,7 @@ from coolctl.thermal.room import HallParams
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
+BOOLS = NDArray[np.bool_]
 
 RACK_TAU_S = 300.0  # sheet metal behind the air that passes it
 GIVEN_OFF, TAKEN_UP = 1.3, 0.7  # shares of the masses' heat that are counted: against the doubt both ways
@@ -68,17 +69,49 @@ def follow_heat(
         air_w[h] = first_order(air_w[h], heat_w, AIR_TAU_S, dt_s)
 
 
+@kernel
+def weigh_heat(
+    air_w: F64, said_w: F64, nom_w: F64, sat_c: F64, water_w: float, dt_s: float, slow_sat_c: F64, over_s: F64, well_s: F64,
+    over: BOOLS, doubted: BOOLS,
+) -> bool:  # fmt: skip
+    """Per hall whether the air carries far more than the meter says: `over` now, `doubted` for long enough, until it was
+    well for long enough. `over_s`, `well_s` [s] and `slow_sat_c` [°C] are held from call to call; NaN in `water_w`: not
+    measured. Returns whether any hall is either."""
+    all_said_w, missing_w = 0.0, 0.0
+    for h in range(len(air_w)):
+        if said_w[h] == said_w[h]:
+            all_said_w += said_w[h]
+        if air_w[h] - said_w[h] > missing_w:
+            missing_w = air_w[h] - said_w[h]
+    agreed = not water_w < all_said_w + WATER_SHARE * missing_w
+    found = False
+    for h in range(len(air_w)):
+        slow_sat_c[h] = first_order(slow_sat_c[h], sat_c[h], FALLING_TAU_S, dt_s)
+        falling = sat_c[h] < slow_sat_c[h] - FALLING_K
+        slack_w = SLACK * nom_w[h]
+        plain = air_w[h] > PLAIN_RATIO * said_w[h] + slack_w
+        over[h] = (plain or (agreed and air_w[h] > OVER_RATIO * said_w[h] + slack_w)) and not falling
+        # The first look that is over begins the time; slow ticks need two.
+        since_s = over_s[h] + dt_s if over_s[h] == over_s[h] else 0.0
+        over_s[h] = since_s if over[h] else np.nan
+        lasting = over_s[h] >= OVER_S or (plain and over_s[h] >= PLAIN_S)
+        well_s[h] = well_s[h] + dt_s if air_w[h] < CLEAR_RATIO * said_w[h] + slack_w else 0.0
+        doubted[h] = lasting or (doubted[h] and well_s[h] < WELL_S)
+        found = found or over[h] or doubted[h]
+    return found
+
+
 class HeatWitness:
     """Follows the halls of one site; `meters` has each hall's IT power points."""
 
     def __init__(self, table: PointTable, names: tuple[str, ...], halls: F64):
         self._halls = halls
-        self._nom_w = halls[:, HallParams._fields.index("it_power_nom_w")]
+        self._nom_w = halls[:, HallParams._fields.index("it_power_nom_w")].copy()  # a stride of its own is another signature
         self.meters = [table.by_role("it_power", hall) for hall in names]
         self._rat = [table.one("rat", hall) for hall in names]
         count = len(names)
         self._mass_c, self._slow_c, self._said_w, self.air_w = (np.full(count, np.nan) for _ in range(4))
-        self._water_w, self._metered_w, self._sat_c = np.full(1, np.nan), np.full(count, np.nan), np.full(count, np.nan)
+        self._water_w, self._metered_w, self._sat_c = np.nan, np.full(count, np.nan), np.full(count, np.nan)
         self._over_s, self._well_s = np.full(count, np.nan), np.zeros(count)
         self.doubted, self._over = np.zeros(count, dtype=np.bool_), np.zeros(count, dtype=np.bool_)
         self._last_s = np.nan
@@ -99,25 +132,13 @@ class HeatWitness:
         )  # fmt: skip
         plant = est.plant
         water_w = plant["chw_flow"] * CP_WATER_JKGK * (plant["chwrt"] - plant["chwst"])
-        self._water_w = follow(self._water_w, np.array([water_w]), WATER_TAU_S, dt_s)
-        self._sat_c = follow(self._sat_c, est.sat_c, FALLING_TAU_S, dt_s)
-        self._weigh(dt_s, est.sat_c < self._sat_c - FALLING_K, self._water_w[0] if water_w == water_w else np.nan)
+        self._water_w = first_order(self._water_w, water_w, WATER_TAU_S, dt_s)
+        any_over = weigh_heat(
+            self.air_w, self._said_w, self._nom_w, est.sat_c, self._water_w if water_w == water_w else np.nan, dt_s, self._sat_c,
+            self._over_s, self._well_s, self._over, self.doubted,
+        )  # fmt: skip
         # Before a meter is doubted, and called so, its heat counts already: the air would be gone by then.
-        counted = self.doubted | self._over
-        return self._counted(est, np.flatnonzero(counted)) if counted.any() else est
-
-    def _weigh(self, dt_s: float, falling: NDArray[np.bool_], water_w: float) -> None:
-        slack_w = SLACK * self._nom_w
-        missing_w = self.air_w - self._said_w
-        agreed = not water_w < np.nansum(self._said_w) + WATER_SHARE * np.nanmax(np.append(missing_w, 0.0))
-        plain = self.air_w > PLAIN_RATIO * self._said_w + slack_w
-        self._over = over = (plain | ((self.air_w > OVER_RATIO * self._said_w + slack_w) & agreed)) & ~falling
-        # The first look that is over begins the time; slow ticks need two.
-        self._over_s = np.where(over, np.where(np.isnan(self._over_s), 0.0, self._over_s + dt_s), np.nan)
-        found = (self._over_s >= OVER_S) | (plain & (self._over_s >= PLAIN_S))
-        clear = self.air_w < CLEAR_RATIO * self._said_w + slack_w
-        self._well_s = np.where(clear, self._well_s + dt_s, 0.0)
-        self.doubted = found | (self.doubted & (self._well_s < WELL_S))
+        return self._counted(est, np.flatnonzero(self.doubted | self._over)) if any_over else est
 
     def _counted(self, est: Estimate, halls: I64) -> Estimate:
         """The larger of what the meter says and what the air carries; the design load where the air is not known any more."""
