@@ -5,27 +5,23 @@ Served on the loopback by default, to a bounded number of connections; a taken p
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
 from coolctl import __version__
+from coolctl.edge.metrics_http import Served
 from coolctl.edge.metrics_text import PointsText
 
 F64 = NDArray[np.float64]
 
 BUCKETS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 STAGES = ("compute", "publish")
-CONNECTIONS_MAX = 16
-REQUEST_TIMEOUT_S = 2.0
 
 
 class MetricsView(NamedTuple):
@@ -168,26 +164,18 @@ def _setpoints(view: MetricsView) -> Iterator[GaugeMetricFamily]:
     yield family
 
 
-class MetricsServer:
+class MetricsServer(Served):
     """Holds the newest view and serves it. `publish` costs a few microseconds."""
 
     def __init__(self, host: str, port: int):
         self.view: MetricsView | None = None
-        self.error = ""
-        self.port = 0
         self._counts = {stage: np.zeros(len(BUCKETS_S) + 1) for stage in STAGES}
         self._sums = dict.fromkeys(STAGES, 0.0)
         self._edges = np.array(BUCKETS_S)
         self._points: PointsText | None = None
         self.registry = CollectorRegistry(auto_describe=False)
         self.registry.register(_Collector(self))
-        try:
-            self._http: ThreadingHTTPServer | None = BoundedServer((host, port), self.render)
-        except OSError as error:
-            self._http, self.error = None, f"metrics port {port}: {error.strerror}"
-            return
-        self.port = self._http.server_address[1]
-        threading.Thread(target=self._http.serve_forever, name="metrics", daemon=True).start()
+        super().__init__(host, port)
 
     def publish(self, view: MetricsView, stages: dict[str, float]) -> None:
         """Make `view` the one that scrapes see, and count the tick's stage times [s]."""
@@ -215,54 +203,3 @@ class MetricsServer:
             edges: Iterable[str] = [*(repr(b) for b in BUCKETS_S), "+Inf"]
             family.add_metric([site, stage], list(zip(edges, cumulative, strict=True)), self._sums[stage])
         return family
-
-    def close(self) -> None:
-        """Stop serving."""
-        if self._http is not None:
-            self._http.shutdown()
-            self._http.server_close()
-
-
-class _Handler(BaseHTTPRequestHandler):
-    timeout = REQUEST_TIMEOUT_S
-    server: BoundedServer
-
-    def do_GET(self) -> None:
-        if self.path.split("?")[0] != "/metrics":
-            self.send_error(404)
-            return
-        body = self.server.render()
-        self.send_response(200)
-        self.send_header("Content-Type", CONTENT_TYPE_LATEST)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: Any) -> None:
-        pass  # a scrape a second is not news
-
-
-class BoundedServer(ThreadingHTTPServer):
-    """At most `CONNECTIONS_MAX` at a time; the rest are closed at once instead of becoming threads."""
-
-    daemon_threads = True
-
-    def __init__(self, address: tuple[str, int], render: Callable[[], bytes]):
-        self.render = render
-        self._slots = threading.BoundedSemaphore(CONNECTIONS_MAX)
-        super().__init__(address, _Handler)
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        if not self._slots.acquire(blocking=False):
-            self.shutdown_request(request)
-            return
-        super().process_request(request, client_address)
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._slots.release()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        pass  # a client that hangs up is its own business

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from http.server import ThreadingHTTPServer
 from typing import Any, NamedTuple
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from coolctl.edge.metrics import BoundedServer, labelled
+from coolctl.edge.metrics import Served, labelled
 
 # name, help; a gauge of the view's `gauges`, base unit last
 GATEWAY_GAUGES = (
@@ -40,22 +38,14 @@ class GatewayView(NamedTuple):
     rejects: dict[str, int]
 
 
-class GatewayMetrics(Collector):
+class GatewayMetrics(Served, Collector):
     """Holds the newest view and serves it."""
 
     def __init__(self, host: str, port: int):
         self.view: GatewayView | None = None
-        self.error = ""
-        self.port = 0
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
-        try:
-            self._http: ThreadingHTTPServer | None = BoundedServer((host, port), self.render)
-        except OSError as error:
-            self._http, self.error = None, f"metrics port {port}: {error.strerror}"
-            return
-        self.port = self._http.server_address[1]
-        threading.Thread(target=self._http.serve_forever, name="metrics", daemon=True).start()
+        super().__init__(host, port)
 
     def publish(self, view: GatewayView) -> None:
         """Make `view` the one that scrapes see."""
@@ -80,9 +70,3 @@ class GatewayMetrics(Collector):
             counter.add_metric([view.site], float(view.counters[name]))
             yield counter
         yield labelled(*REJECTS, "reason", view.site, view.rejects)
-
-    def close(self) -> None:
-        """Stop serving."""
-        if self._http is not None:
-            self._http.shutdown()
-            self._http.server_close()
