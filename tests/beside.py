@@ -209,6 +209,7 @@ class Adapter:
     def __init__(self, site: Site, client: Any, sim: Beside):
         self.client, self.sim = client, sim
         self._clock, self._bms = site.topic("clock"), site.file.gateway.bms_topic.replace("{site}", site.name)
+        self._bms_tick, self._echo = site.topic("bms_tick"), lease.BmsTick(-1.0, "")
         self.now_s = 0.0
         self._seq = 0
         self.online = True
@@ -216,7 +217,7 @@ class Adapter:
 
     @staticmethod
     def topics(site: Site, sim: Beside) -> list[str]:
-        return [site.topic("clock"), *sim.topics]
+        return [site.topic("clock"), site.topic("bms_tick"), *sim.topics]
 
     def work(self) -> None:
         while self.client.inbox:
@@ -227,6 +228,8 @@ class Adapter:
                 self.now_s = lease.decode_clock(m.payload)[1]
                 self._publish(self.sim.tick(self.now_s))
                 self._hand_over()
+            elif m.topic == self._bms_tick:
+                self._echo = lease.decode_bms_tick(m.payload)
             else:
                 self._publish(self.sim.take(m.topic, m.payload, self.now_s))
 
@@ -238,7 +241,8 @@ class Adapter:
         held = self.sim.setpoints(self.now_s)
         if held:
             self._seq += 1
-            self.client.publish(self._bms, lease.encode_bms_lease(lease.BmsLease("beside", self._seq, LEASE_S, held, self.now_s)))
+            said = lease.BmsLease("beside", self._seq, LEASE_S, held, self.now_s, *self._echo)
+            self.client.publish(self._bms, lease.encode_bms_lease(said))
 
     def run(self) -> Iterator[None]:
         """On a thread, over a real broker, until the generator is closed."""

@@ -105,12 +105,14 @@ class Zones:
         found = []
         factors = self.coil_factors()
         for h in range(len(self._halls)):
-            still = self._still_s[h] >= STILL_S and self._valve[h] > 0.01 and abs(self._astray_k[h]) > ASTRAY_K
-            if still and self._valve[h] < FULL_VALVE:
-                found.append((2.0 * abs(self._astray_k[h]) / ASTRAY_K, Finding(h, "valve_still", float(self._astray_k[h]))))
             off_k = self._gap_k[h] - _others(self._gap_k, h)
             if abs(off_k) > SENSOR_K:
                 found.append((abs(off_k) / SENSOR_K, Finding(h, "supply_sensor", float(off_k))))
+            # Air that is astray by what its racks do not feel is a sensor's tale, however still the valve.
+            told = abs(off_k) > SENSOR_K and abs(off_k + self._astray_k[h]) < ASTRAY_K
+            still = self._still_s[h] >= STILL_S and self._valve[h] > 0.01 and abs(self._astray_k[h]) > ASTRAY_K
+            if still and self._valve[h] < FULL_VALVE and not told:
+                found.append((2.0 * abs(self._astray_k[h]) / ASTRAY_K, Finding(h, "valve_still", float(self._astray_k[h]))))
             # A coil has its record to stand against, where there are not enough others.
             others = _others(factors, h)
             if factors[h] < WEAK_COIL * (others if others == others else 1.0):
