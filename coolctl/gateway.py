@@ -113,6 +113,8 @@ class GatewayCore:
         if now_s < self.now_s:
             self._forget()  # a clock that runs backwards is another run: nothing from before may live on
         self.now_s = now_s
+        if self._bms_tick.nonce and self._bms_heard_s == -math.inf:
+            self._bms_heard_s = now_s  # it was heard before this clock had begun
         if self.bms_silent:
             self._forget()
         if not self.leased and self.applied:

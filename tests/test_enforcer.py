@@ -433,6 +433,14 @@ def test_a_bms_that_has_said_its_clock_and_falls_silent_is_leased_nothing(core: 
     assert not core.bms_silent and not answer(send(core, 4)).rejected and core.leased
 
 
+def test_a_bms_that_speaks_before_the_gateways_clock_has_begun_is_not_silent(site: Site) -> None:
+    early = GatewayCore(site, EpochFile(None), nonce="n1")
+    bms_tick(early, 0.0)
+    early.tick(0.0)  # a simulated plant that waits for its controller says the same second again and again
+    early.claim(lease.encode_claim(lease.Claim("a", "1")), False)
+    assert not early.bms_silent and not answer(send(early, 1)).rejected and early.leased
+
+
 def test_a_bms_that_never_says_its_clock_is_leased_to_as_ever(core: GatewayCore) -> None:
     send(core, 1)
     core.tick(114.0)

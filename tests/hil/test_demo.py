@@ -41,6 +41,8 @@ def test_two_demos_at_once_end_with_their_tables(tmp_path: Path) -> None:
         out, err = run.communicate(timeout=200)
         assert run.returncode == 0, err[-2000:]
         assert all(f"[{k}/4]" in err for k in (1, 2, 3, 4)) and "cooling kWh" in out
+        first = next(line for line in err.splitlines() if "hottest rack" in line)
+        assert first.endswith("leased"), "the plant has waited in vain for its controller"
         ledger = json.loads(path.read_text())
         ai, b1 = ledger["controllers"]["ai"], ledger["controllers"]["b1"]
         assert ai["energy_kwh"]["cooling_total"] < b1["energy_kwh"]["cooling_total"] and ai["fallback_hours"] < 0.1
