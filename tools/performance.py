@@ -33,6 +33,7 @@ missing, one core or a busy machine give "not run" with the reason.
 - What misses its target stands in the table, with what was found.
 
 `make bench` measures everything and writes this page; `coolctl bench --only P1,P4` measures some.
+
 A campus of 20,000 points, eight halls and 10 MW ran for an hour on its own clock, on two cores that three other programs kept
 busy (`COOLCTL_CAMPUS_S=3600 .venv/bin/python -m pytest tests/hil/test_campus.py -m nightly -s`): all of 3,609 plant seconds
 leased, no deadline missed; the daemon took 0.02 of a core and 495 MB, the gateway 0.01 and 187 MB.
