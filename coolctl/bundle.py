@@ -29,7 +29,7 @@ PROGRAM, SIGNING_MAX_S = "ssh-keygen", 120.0  # a token waits to be touched
 
 
 class BundleError(CoolctlError):
-    """A bundle is not what it should be, or cannot be signed or checked; nothing was changed."""
+    """A bundle is not what it should be, or cannot be signed, checked or put in place; the message says which."""
 
     exit_code = EXIT_CHECK_FAILED
 
@@ -69,22 +69,21 @@ def seal(bundle: Bundle, key: Path) -> bytes:
 
 def open_sealed(raw: bytes, allowed_signers: Path) -> Opened:
     """The bundle in `raw`, where one of `allowed_signers` has signed it. Raises `BundleError` saying what is wrong."""
-    text, signature = _sealed(raw)
+    signed, signature = _sealed(raw)
     if not allowed_signers.is_file():
         raise BundleError(f"{allowed_signers}: no file that says who may sign (allowed_signers of ssh-keygen(1))")
-    signed = text.encode("utf-8")
     with tempfile.TemporaryDirectory(prefix="coolctl-bundle-") as folder:
         path = Path(folder) / "signature"
-        path.write_text(signature, encoding="utf-8")
+        path.write_bytes(signature)
         who = ["-f", str(allowed_signers), "-s", str(path)]
         found = _ssh_keygen(["-Y", "find-principals", *who], signed, "signed by nobody who may")
         signer = found.decode("utf-8", "replace").splitlines()[0].strip()
         _ssh_keygen(["-Y", "verify", *who, "-I", signer, "-n", FORMAT], signed, f"the signature of {signer} does not hold")
-    return Opened(_bundle(text), signer, hashlib.sha256(signed).hexdigest())
+    return Opened(_bundle(signed.decode("utf-8")), signer, hashlib.sha256(signed).hexdigest())
 
 
-def _sealed(raw: bytes) -> tuple[str, str]:
-    """Signed text and signature, not yet believed."""
+def _sealed(raw: bytes) -> tuple[bytes, bytes]:
+    """The bytes of signed text and signature, not yet believed."""
     if len(raw) > SEALED_MAX_BYTES:
         raise BundleError(f"larger than {SEALED_MAX_BYTES} bytes")
     content = _json(raw, "is not a bundle")
@@ -92,7 +91,10 @@ def _sealed(raw: bytes) -> tuple[str, str]:
         raise BundleError("is not a bundle: needs `signed` and `signature` and nothing else")
     if not all(isinstance(v, str) for v in content.values()):
         raise BundleError("is not a bundle: `signed` and `signature` are texts")
-    return content["signed"], content["signature"]
+    try:
+        return content["signed"].encode("utf-8"), content["signature"].encode("ascii")
+    except UnicodeEncodeError as error:  # half of a surrogate pair is a JSON string, but no text
+        raise BundleError(f"is not a bundle: {error.reason}") from error
 
 
 def _bundle(text: str) -> Bundle:

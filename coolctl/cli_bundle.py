@@ -21,7 +21,7 @@ import coolctl
 from coolctl.bundle import EQUIPMENT, POLICY_FILES, SITE_FILE, Bundle, BundleError, Opened, open_sealed, seal
 from coolctl.cli_args import emit_json, output
 from coolctl.cli_verify import verify
-from coolctl.edge.onnx_policy import load_policy, resolve
+from coolctl.edge.onnx_policy import resolve
 from coolctl.errors import EXIT_OK, ConfigError
 from coolctl.site import Site, load_site, record_texts
 
@@ -54,7 +54,10 @@ def main(args: argparse.Namespace) -> int:
     place = Place(Path(args.site), Path(args.policies))
     found = place.look(opened)
     if args.what == "apply":
-        place.apply(opened)
+        try:
+            place.apply(opened)
+        except OSError as error:
+            raise BundleError(f"{error.filename}: {error.strerror}; once that is mended, apply it again") from error
     if emit_json(found, args.json):
         _print(found, args.what == "apply", place)
     return EXIT_OK
@@ -130,33 +133,33 @@ class Place:
             _verified(folder, site)
 
     def apply(self, opened: Opened) -> None:
-        """Put everything in place, the site file last; what was there is kept as `….before`."""
+        """Put everything in place, the site file last, what was there kept as `….before`. Raises `OSError` where a file cannot
+        be written: what lies there then is whole, old or new, and applying it again goes on."""
         files = opened.bundle.files
         for name, raw in files.items():
             if EQUIPMENT.fullmatch(name):
                 (self.site.parent / "equipment").mkdir(exist_ok=True)
-                _replace(self.site.parent / name, raw)
+                _replace(self.site.parent / name, raw, keep=True)
         if POLICY_FILES[0] in files:
             self._put_policy(Path(_policy_of(files[SITE_FILE])), {Path(n).name: files[n] for n in POLICY_FILES})
-        if self.site.exists():
-            shutil.copy2(self.site, self.site.with_suffix(".toml.before"))
-        _replace(self.site, files[SITE_FILE])
+        _replace(self.site, files[SITE_FILE], keep=True)
         now_utc = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         known = {"serial": opened.bundle.serial, "sha256": opened.sha256, "signer": opened.signer, "applied_utc": now_utc}
         _replace(self.applied, json.dumps(known, indent=1).encode())
 
     def _put_policy(self, folder: Path, files: dict[str, bytes]) -> None:
+        if folder.is_dir() and all((folder / n).is_file() and (folder / n).read_bytes() == raw for n, raw in files.items()):
+            return  # the same bundle once more
         self.policies.mkdir(parents=True, exist_ok=True)
         new, before = folder.with_name(folder.name + ".new"), folder.with_name(folder.name + ".before")
-        for old in (new, before):
-            shutil.rmtree(old, ignore_errors=True)
+        shutil.rmtree(new, ignore_errors=True)
         new.mkdir()
         for name, raw in files.items():
             _replace(new / name, raw)
         if folder.exists():
+            shutil.rmtree(before, ignore_errors=True)
             folder.rename(before)
         new.rename(folder)
-        load_policy(folder)
 
     def _last(self) -> dict[str, Any]:
         if not self.applied.exists():
@@ -185,21 +188,21 @@ def _read(path: Path) -> bytes:
         raise BundleError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def _replace(path: Path, raw: bytes) -> None:
-    """Whole or not at all, with the owner and mode of what was there."""
+def _replace(path: Path, raw: bytes, keep: bool = False) -> None:
+    """Whole or not at all, with the owner and mode of what was there; with `keep` that stays beside it."""
     part = path.with_name(path.name + ".part")
-    try:
-        with part.open("wb") as stream:
-            stream.write(raw)
-            stream.flush()
-            os.fsync(stream.fileno())
-        if path.exists():
-            shutil.copymode(path, part)
-            there = path.stat()
-            os.chown(part, there.st_uid, there.st_gid)
-        part.replace(path)
-    except OSError as error:
-        raise BundleError(f"{path}: cannot be written: {error.strerror}") from error
+    with part.open("wb") as stream:
+        stream.write(raw)
+        stream.flush()
+        os.fsync(stream.fileno())
+    if path.exists():
+        shutil.copymode(path, part)
+        there = path.stat()
+        os.chown(part, there.st_uid, there.st_gid)
+        # The same bundle once more must not take the place of what was there before it.
+        if keep and path.read_bytes() != raw:
+            shutil.copy2(path, path.with_name(path.name + ".before"))
+    part.replace(path)
 
 
 def _print(found: dict[str, Any], applied: bool, place: Place) -> None:

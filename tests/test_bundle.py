@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import random
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -74,14 +75,15 @@ def own_policy(yard: Yard) -> Callable[[str], str]:
     return lambda text: text.replace('policy = "default"', f'policy = "{yard.policies / "ours"}"')
 
 
-def refused(yard: Yard, bundle: Path, why: str, capsys: pytest.CaptureFixture[str], code: int = EXIT_CHECK_FAILED) -> None:
-    """`check` and `apply` both refuse it with `why`, and nothing at the site has changed."""
-    before = yard.left()
+def refusal(yard: Yard, bundle: Path, capsys: pytest.CaptureFixture[str], code: int = EXIT_CHECK_FAILED) -> str:
+    """What `check` and `apply` both say when they refuse it; nothing at the site may have changed."""
+    before, said = yard.left(), []
     for what in ("check", "apply"):
         capsys.readouterr()
         assert yard.take(what, bundle) == code
-        assert why in capsys.readouterr().err
-    assert yard.left() == before
+        said.append(re.sub(r"coolctl-bundle-\w+", "", capsys.readouterr().err))  # the folder it was tried in
+    assert said[0] == said[1] and yard.left() == before
+    return said[0]
 
 
 def test_a_bundle_brings_limits_and_policy_and_says_who_and_what(yard: Yard, capsys: pytest.CaptureFixture[str]) -> None:
@@ -106,18 +108,19 @@ def test_a_bundle_brings_limits_and_policy_and_says_who_and_what(yard: Yard, cap
     assert yard.take("apply", colder) == EXIT_OK and "signed by ann@example.org" in capsys.readouterr().out
     assert "rack_inlet_limit_c = 25.0" in yard.site.read_text() and yard.site.stat().st_mode & 0o777 == 0o640
     assert "rack_inlet_limit_c = 26.0" in yard.site.with_suffix(".toml.before").read_text()
-    assert (yard.policies / "ours.before" / "policy.onnx").is_file()
+    assert not (yard.policies / "ours.before").exists()  # it is the same policy
     assert yard.take("apply", colder) == EXIT_OK  # the same once more, after a power cut say
+    assert "rack_inlet_limit_c = 26.0" in yard.site.with_suffix(".toml.before").read_text()
 
 
 def test_an_old_bundle_is_not_taken_for_a_new_one(yard: Yard, capsys: pytest.CaptureFixture[str]) -> None:
     old, new = yard.make(3), yard.make(4)
     assert yard.take("apply", new) == EXIT_OK
-    refused(yard, old, "serial 3 is not newer than 4", capsys)
+    assert "serial 3 is not newer than 4" in refusal(yard, old, capsys)
     again = yard.make(4, "--note", "another text under the same number")
-    refused(yard, again, "serial 4 is not newer than 4", capsys)
+    assert "serial 4 is not newer than 4" in refusal(yard, again, capsys)
     yard.site.with_suffix(".bundle.json").write_text("{}")
-    refused(yard, yard.make(5), "nothing says which bundles are old", capsys)
+    assert "nothing says which bundles are old" in refusal(yard, yard.make(5), capsys)
 
 
 def test_only_who_may_sign_for_this_purpose_does(yard: Yard, capsys: pytest.CaptureFixture[str]) -> None:
@@ -131,9 +134,9 @@ def test_only_who_may_sign_for_this_purpose_does(yard: Yard, capsys: pytest.Capt
         ("", "signed by nobody who may"),
     ):
         yard.trust.write_text(text)
-        refused(yard, bundle, why, capsys)
+        assert why in refusal(yard, bundle, capsys)
     yard.trust.unlink()
-    refused(yard, bundle, "no file that says who may sign", capsys)
+    assert "no file that says who may sign" in refusal(yard, bundle, capsys)
 
 
 def test_no_changed_byte_passes(yard: Yard) -> None:
@@ -194,12 +197,12 @@ def file_named(name: str, raw: bytes = b"x") -> Callable[[dict[str, Any]], None]
 def test_what_is_signed_is_not_believed_blindly(
     yard: Yard, capsys: pytest.CaptureFixture[str], change: Callable[[dict[str, Any]], None], why: str
 ) -> None:
-    refused(yard, signed(yard, change), why, capsys)
+    assert why in refusal(yard, signed(yard, change), capsys)
 
 
 def test_a_site_file_that_is_wrong_is_refused_with_its_line(yard: Yard, capsys: pytest.CaptureFixture[str]) -> None:
     text = SITE.read_bytes().replace(b"racks = 32", b"racks = 0")
-    refused(yard, signed(yard, file_named("site.toml", text)), "racks", capsys, EXIT_CONFIG)
+    assert "racks" in refusal(yard, signed(yard, file_named("site.toml", text)), capsys, EXIT_CONFIG)
 
 
 def test_a_policy_that_is_not_its_passports_is_refused(yard: Yard, capsys: pytest.CaptureFixture[str]) -> None:
@@ -210,16 +213,31 @@ def test_a_policy_that_is_not_its_passports_is_refused(yard: Yard, capsys: pytes
         file_named("policy/passport.json", (POLICY / "passport.json").read_bytes())(content)
         file_named("policy/policy.onnx", (POLICY / "policy.onnx").read_bytes()[:-1] + b"\0")(content)
 
-    refused(yard, signed(yard, swap), "its policy is refused", capsys)
+    assert "its policy is refused" in refusal(yard, signed(yard, swap), capsys)
     elsewhere = own_policy(yard._replace(folder=yard.folder / "etc"))
     bundle = yard.make(2, "--policy", str(POLICY), edit=elsewhere)
-    refused(yard, bundle, "not in a folder of", capsys)
+    assert "not in a folder of" in refusal(yard, bundle, capsys)
+
+
+def test_what_cannot_be_written_is_said_and_can_be_applied_again(yard: Yard, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle = yard.make(1, "--policy", str(POLICY), edit=own_policy(yard))
+    yard.policies.write_text("in the way")
+    assert yard.take("apply", bundle) == EXIT_CHECK_FAILED
+    assert "apply it again" in capsys.readouterr().err and not yard.site.exists()
+    yard.policies.unlink()
+    assert yard.take("apply", bundle) == EXIT_OK and yard.site.is_file()
+
+
+def test_a_text_that_no_encoding_has_is_refused(yard: Yard) -> None:
+    for wrong in ({"signed": "\ud800", "signature": ""}, {"signed": "", "signature": "ä"}):
+        with pytest.raises(BundleError, match="is not a bundle"):
+            open_sealed(json.dumps(wrong).encode(), yard.trust)
 
 
 def test_another_sites_file_is_not_replaced(yard: Yard, capsys: pytest.CaptureFixture[str]) -> None:
     bundle = yard.make(1)
     yard.site.write_text(SITE.read_text(encoding="utf-8").replace('name = "hall1mw"', 'name = "hall9"', 1))
-    refused(yard, bundle, "is another site", capsys)
+    assert "is another site" in refusal(yard, bundle, capsys)
     yard.site.write_text("what is this")  # a file that nobody can read any more is mended
     assert yard.take("apply", bundle) == EXIT_OK
 
