@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from coolctl.bounded_http import BoundedServer
 
 CONNECTIONS_MAX = 16
 REQUEST_TIMEOUT_S = 2.0
@@ -20,7 +22,7 @@ class Served:
         self.error = ""
         self.port = 0
         try:
-            self._http: ThreadingHTTPServer | None = BoundedServer((host, port), self.render)
+            self._http: _Server | None = _Server((host, port), self.render)
         except OSError as error:
             self._http, self.error = None, f"metrics port {port}: {error.strerror}"
             return
@@ -40,7 +42,7 @@ class Served:
 
 class _Handler(BaseHTTPRequestHandler):
     timeout = REQUEST_TIMEOUT_S
-    server: BoundedServer
+    server: _Server
 
     def do_GET(self) -> None:
         if self.path.split("?")[0] != "/metrics":
@@ -57,27 +59,7 @@ class _Handler(BaseHTTPRequestHandler):
         pass  # a scrape a second is not news
 
 
-class BoundedServer(ThreadingHTTPServer):
-    """At most `CONNECTIONS_MAX` at a time; the rest are closed at once instead of becoming threads."""
-
-    daemon_threads = True
-
+class _Server(BoundedServer):
     def __init__(self, address: tuple[str, int], render: Callable[[], bytes]):
         self.render = render
-        self._slots = threading.BoundedSemaphore(CONNECTIONS_MAX)
-        super().__init__(address, _Handler)
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        if not self._slots.acquire(blocking=False):
-            self.shutdown_request(request)
-            return
-        super().process_request(request, client_address)
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._slots.release()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        pass  # a client that hangs up is its own business
+        super().__init__(address, _Handler, CONNECTIONS_MAX)

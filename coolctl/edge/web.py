@@ -10,8 +10,10 @@ import importlib.resources
 import json
 import threading
 from collections.abc import Callable, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from coolctl.bounded_http import BoundedServer
 
 FILES = {
     "/": ("index.html", "text/html; charset=utf-8"),
@@ -44,7 +46,7 @@ class PageServer:
             path: importlib.resources.files("coolctl.edge").joinpath("page", name).read_bytes()
             for path, (name, _) in FILES.items()
         }
-        self._http = _Bounded((host, port), self)
+        self._http = _Server((host, port), self)
         self.port: int = self._http.server_address[1]
         threading.Thread(target=self._http.serve_forever, name="page", daemon=True).start()
 
@@ -82,7 +84,7 @@ class PageServer:
 class _Handler(BaseHTTPRequestHandler):
     timeout = SEND_TIMEOUT_S
     protocol_version = "HTTP/1.1"
-    server: _Bounded
+    server: _Server
 
     def do_GET(self) -> None:
         path = self.path.split("?", 1)[0]
@@ -122,25 +124,7 @@ class _Handler(BaseHTTPRequestHandler):
         pass  # a page that is open is not news
 
 
-class _Bounded(ThreadingHTTPServer):
-    daemon_threads = True
-
+class _Server(BoundedServer):
     def __init__(self, address: tuple[str, int], page: PageServer):
         self.page = page
-        self._slots = threading.BoundedSemaphore(CONNECTIONS_MAX)
-        super().__init__(address, _Handler)
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        if not self._slots.acquire(blocking=False):
-            self.shutdown_request(request)
-            return
-        super().process_request(request, client_address)
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._slots.release()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        pass  # a browser that leaves, or is too slow
+        super().__init__(address, _Handler, CONNECTIONS_MAX)
