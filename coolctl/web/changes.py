@@ -45,9 +45,7 @@ class Changes:
     def take(self, d: dict[str, Any], now_s: float) -> None:
         """A decision (`heard.read_decision`) heard at `now_s` [s]."""
         bound = set(d["plan_binding"])
-        priced = [p for p in d["limit_prices"] if p["limit"] in bound]
-        if priced != self._priced:  # entries of the same minute share one list
-            self._priced = priced
+        self._priced = [p for p in d["limit_prices"] if p["limit"] in bound]
         mode_said = f"{d['mode']}: {d['mode_reason']}"
         if d["mode"] != self._mode:
             self._add(now_s, "mode", "mode", self._mode or None, d["mode"], why=d["mode_reason"])

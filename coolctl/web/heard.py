@@ -6,7 +6,6 @@ neither the lists made of it nor the script in the browser has to ask again.
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from coolctl.strict_json import Rejected, parse_object
@@ -60,9 +59,8 @@ def number(value: object) -> float | None:
 
 
 def text(value: object) -> str:
-    """A text of bounded length; nothing where it is none. The same words come every second, and the history keeps some for a
-    day: one of each is enough."""
-    return sys.intern(value[:TEXT_MAX]) if isinstance(value, str) else ""
+    """A text of bounded length; nothing where it is none."""
+    return value[:TEXT_MAX] if isinstance(value, str) else ""
 
 
 def corrected_baseline_w(power: dict[str, float | None]) -> float | None:
