@@ -119,6 +119,8 @@ def test_move_of_many_minutes_is_one_entry_with_its_reason_and_price() -> None:
     assert (entry["what"], entry["from"], entry["to"], entry["unit"]) == ("chwst_sp", 18.0, pytest.approx(21.0), "degC")
     assert entry["t_s"] == 150.0 and entry["until_s"] == 460.0 and entry["why"] == "policy, refined"
     assert entry["stands_on"] == [{"limit": "rack_inlet", "w": 5200.0, "per": "K"}]
+    (moving,) = follow(Changes(), steps, 300)
+    assert moving["until_s"] is None and moving["to"] == pytest.approx(19.9) and moving["t_s"] == entry["t_s"]
 
 
 def test_wobble_and_a_move_there_and_back_are_no_entries() -> None:
