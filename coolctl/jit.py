@@ -46,6 +46,7 @@ import numba  # noqa: E402
 
 KERNELS: list[Any] = []
 """Every kernel of the process, so that a test can assert one signature each and the daemon can freeze them."""
+_frozen = False
 
 
 def kernel(function: F) -> F:
@@ -57,6 +58,8 @@ def kernel(function: F) -> F:
 
 def freeze() -> None:
     """Forbid further compilation: from here on a new signature is an error, not a 0.5 s stall inside a tick."""
+    global _frozen
+    _frozen = True
     for compiled in KERNELS:
         if getattr(compiled, "signatures", None):
             compiled.disable_compile()
@@ -64,4 +67,9 @@ def freeze() -> None:
 
 def signature_count() -> int:
     """How many specialisations are compiled in all; constant after warm-up (invariant I-22)."""
-    return sum(len(getattr(compiled, "signatures", ())) for compiled in KERNELS)
+    return sum(len(getattr(compiled, "overloads", ())) for compiled in KERNELS)
+
+
+def signatures_when_ready() -> int | None:
+    """As `signature_count` once compiling is forbidden; before that it may grow, and nothing is said."""
+    return signature_count() if _frozen else None
