@@ -65,10 +65,11 @@ S_DEWPOINT, S_HOTTEST, S_MEASURED, S_ASSUMED = range(4)
 
 
 @kernel
-def only_numbers(raw: F64, value: F64) -> None:
-    """`raw` into `value`, infinities as NaN: an infinity is no measurement, from here on there are numbers and NaN only."""
-    for i in range(raw.shape[0]):
-        value[i] = raw[i] if math.isfinite(raw[i]) else math.nan
+def only_numbers(value: F64) -> None:
+    """Infinities become NaN: an infinity is no measurement, from here on there are numbers and NaN only."""
+    for i in range(value.shape[0]):
+        if math.isinf(value[i]):
+            value[i] = math.nan
 
 
 @kernel
@@ -156,13 +157,13 @@ def summarise(value: F64, dewpoints: I64, power: I64, max_c: F64, scratch: F64, 
 
 @kernel
 def estimate_all(
-    raw: F64, value: F64, meters: I64, meter_start: I64, racks: I64, rack_start: I64, own: I64, weather: I64, latest: I64,
+    value: F64, meters: I64, meter_start: I64, racks: I64, rack_start: I64, own: I64, weather: I64, latest: I64,
     dewpoints: I64, power: I64, halls: F64, now_s: float, design_wb_c: float, pressure_pa: float, quorum_ratio: float,
     it_last_w: F64, it_seen_s: F64, held: F64, scratch: F64, assumed: I8, w: F64, seen: F64, plant: F64, summary: F64,
 ) -> bool:  # fmt: skip
     """All of an estimate at once: what several small calls would spend is overhead. `own` [4, halls] are the positions of
     `HALL_ROLES`; fills `w`, `seen` [7, halls] by its rows E_, `plant` by `latest`, `summary` by S_; returns the quorum."""
-    only_numbers(raw, value)
+    only_numbers(value)
     count = halls.shape[0]
     follow_meters(value, meters, meter_start, halls, now_s, it_last_w, it_seen_s, scratch, assumed[:count])
     seen[E_IT] = it_last_w
@@ -205,10 +206,11 @@ class Estimator:
     def assess(self, snap: Snapshot) -> Estimate:
         """The estimate of this snapshot. Never raises for any values."""
         count = len(self._halls)
+        self._value[:] = snap.value  # a view or one that may not be written is another signature
         w, seen = np.empty(W_HALL + count), np.empty((E_MAX + 1, count))
         plant, summary = np.empty(len(LATEST_ROLES)), np.empty(S_ASSUMED + 1)
         quorum = estimate_all(
-            snap.value, self._value, self._meters.at, self._meters.start, self._racks.at, self._racks.start, self._own,
+            self._value, self._meters.at, self._meters.start, self._racks.at, self._racks.start, self._own,
             self._weather, self._latest, self._dewpoints, self._power, self._halls, snap.now_s, self._design_wb_c,
             self._pressure_pa, self._quorum_ratio, self._it_last_w, self._it_seen_s, self._held, self._scratch, self._assumed,
             w, seen, plant, summary,
