@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from coolctl.control.sums import Groups, gather, pairwise_sum, sum_of_group
 from coolctl.jit import kernel
-from coolctl.points import Snapshot
+from coolctl.points import U_CELLS, U_CHILLERS, U_CHW_DP, U_CHWST, U_CW_FLOW, U_CWST, U_ECONOMIZER, U_HALL, Snapshot
 from coolctl.thermal import room
 from coolctl.thermal.plant import W_HALL, W_OADB, W_OAWB, W_PRESSURE
 
@@ -28,6 +28,7 @@ I8 = NDArray[np.int8]
 WEATHER_HOLD_S = 3600.0
 POWER_HOLD_S = 30.0
 DRY_OVER_WET_K = 8.0  # on the design day
+DP_MIN_PA, FAN_SPEED_MIN = 1e3, 0.05  # the model takes a root of one and divides by the other
 LATEST_ROLES = (
     "chwst", "chwrt", "chw_flow", "chw_dp", "cwst", "cwrt", "cw_flow", "tower_speed", "tower_cells_on",
     "chillers_on", "chillers_available", "economizer_on", "hand", "bms_remote",
@@ -176,6 +177,18 @@ def estimate_all(
     summarise(value, dewpoints, power, seen[E_MAX], scratch, summary)
     summary[S_ASSUMED] = assumed.sum()
     return quorum
+
+
+@kernel
+def measured_setpoints(
+    chwst_c: float, dp_pa: float, chillers: float, cwst_c: float, cells: float, economizer: float, sat_c: F64, fan_speed: F64,
+    u: F64,
+) -> None:  # fmt: skip
+    """The setpoint vector `u` that describes the plant as measured; NaN where it is silent."""
+    u[U_CHWST], u[U_CHILLERS], u[U_CWST], u[U_CELLS], u[U_ECONOMIZER] = chwst_c, chillers, cwst_c, cells, economizer
+    u[U_CHW_DP], u[U_CW_FLOW] = np.maximum(dp_pa, DP_MIN_PA), math.nan
+    for h in range(sat_c.shape[0]):
+        u[U_HALL + 2 * h], u[U_HALL + 2 * h + 1] = sat_c[h], np.maximum(fan_speed[h], FAN_SPEED_MIN)
 
 
 class Estimator:
