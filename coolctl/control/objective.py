@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coolctl.control.shield import EVAPORATOR_MAX
-from coolctl.jit import kernel
+from coolctl.jit import Parameters, kernel
 from coolctl.num import clamp
 from coolctl.points import U_CELLS, U_CHILLERS, U_CHW_DP, U_CHWST, U_CW_FLOW, U_CWST, U_ECONOMIZER, U_HALL
 from coolctl.psychro import CP_WATER_JKGK
@@ -40,6 +40,8 @@ from coolctl.thermal.plant import (
     airflow_speed,
     chilled_water,
     condenser_units,
+    evaluate_plant,
+    plant_of,
     water_side,
 )
 
@@ -56,10 +58,7 @@ PENALTY_W = 200e3  # price of one whole unit over a limit; far above any saving
 INFEASIBLE_W = 0.002 * PENALTY_W  # penalties up to this are the edge of a limit, not a limit crossed
 
 
-class Limits(NamedTuple):
-    """Limits of one optimisation and the worth of water in it, all floats. `inlet_bias_k` is measured minus modelled
-    hottest inlet; `makeup_wkgs` what a kilogram of make-up water a second is worth [W]."""
-
+class _LimitFields(NamedTuple):
     inlet_c: float
     inlet_bias_k: float
     airflow_min: float
@@ -73,6 +72,17 @@ class Limits(NamedTuple):
     sat_over_dewpoint_k: float
     fan_speed_min: float
     makeup_wkgs: float = 0.0
+
+
+class Limits(_LimitFields, Parameters):
+    """Limits of one optimisation and the worth of water in it, all floats. `inlet_bias_k` is measured minus modelled
+    hottest inlet; `makeup_wkgs` what a kilogram of make-up water a second is worth [W]."""
+
+
+@kernel
+def limits_of(r: F64) -> Limits:
+    """A `Limits.row` as named parameters: for kernels that are called from Python."""
+    return Limits(r[0], r[1], r[2], r[3], r[4], r[5], r[6], r[7], r[8], r[9], r[10], r[11], r[12])
 
 
 def planning_limits(lim: LimitsTable, limit_c: float, inlet_bias_k: float, dewpoint_c: float, makeup_wkgs: float = 0.0) -> Limits:
@@ -153,16 +163,33 @@ def penalty_w(u: F64, halls: F64, p: PlantParams, lim: Limits, out: F64) -> floa
 
 
 @kernel
-def weighted_w(lim: Limits, out: F64) -> float:
-    """Cooling power and what its make-up water is worth [W]."""
-    return out[O_COOLING] + lim.makeup_wkgs * out[O_MAKEUP]
+def weighted_w(makeup_wkgs: float, out: F64) -> float:
+    """Cooling power and what its make-up water is worth [W], at `makeup_wkgs` [W per kg/s]."""
+    return out[O_COOLING] + makeup_wkgs * out[O_MAKEUP]
 
 
 @kernel
 def cost_w(
-    z: F64, chillers: float, economizer: float, held: F64, w: F64, halls: F64, p: PlantParams, lim: Limits, u: F64, out: F64
+    z: F64, chillers: float, economizer: float, held: F64, w: F64, halls: F64, plant: F64, limits: F64, u: F64, out: F64
 ) -> float:
-    """Weighted cooling power plus penalties [W] of the free variables; fills `u` and `out`. Infinite when not computable."""
+    """Weighted cooling power plus penalties [W] of the free variables; fills `u` and `out`. Infinite when not computable.
+
+    `plant` and `limits` are the rows of `PlantParams` and `Limits`.
+    """
+    p, lim = plant_of(plant), limits_of(limits)
     complete(z, chillers, economizer, held, w, halls, p, lim, u, out)
-    total = weighted_w(lim, out) + penalty_w(u, halls, p, lim, out)
+    return priced_w(u, halls, p, lim, out)
+
+
+@kernel
+def setpoints_cost_w(u: F64, w: F64, halls: F64, plant: F64, limits: F64, out: F64) -> float:
+    """The same [W] of a whole setpoint vector as it stands; `u` is only read."""
+    evaluate_plant(u, w, halls, plant, out)
+    return priced_w(u, halls, plant_of(plant), limits_of(limits), out)
+
+
+@kernel
+def priced_w(u: F64, halls: F64, p: PlantParams, lim: Limits, out: F64) -> float:
+    """Weighted cooling power plus penalties [W] of what the model has left in `out`; infinite when not computable."""
+    total = weighted_w(lim.makeup_wkgs, out) + penalty_w(u, halls, p, lim, out)
     return total if total == total else np.inf
