@@ -95,12 +95,11 @@ def planning_limits(lim: LimitsTable, limit_c: float, inlet_bias_k: float, dewpo
 
 
 @kernel
-def complete(
-    z: F64, chillers: float, economizer: float, held: F64, w: F64, halls: F64, p: PlantParams, lim: Limits, u: F64, out: F64
-) -> None:
-    """Full setpoint vector `u` from the free variables `z` and the machines; leaves `evaluate_plant`'s `out` behind.
+def place(z: F64, chillers: float, economizer: float, held: F64, w: F64, halls: F64, p: PlantParams, lim: Limits, u: F64) -> None:
+    """Setpoint vector `u` from the free variables `z` and the machines, as far as it is known before the air side's answer.
 
-    `held` has the value of each setpoint that the plant keeps for itself, NaN where it is free.
+    `held` has the value of each setpoint that the plant keeps for itself, NaN where it is free. The air side depends on
+    chilled water, supply air and airflow alone.
     """
     u[U_CHWST] = z[Z_CHWST]
     u[U_CWST] = z[Z_CWST]
@@ -120,7 +119,11 @@ def complete(
     for k in range(u.shape[0]):
         if held[k] == held[k]:
             u[k] = held[k]
-    air_side(u, w, halls, p, out)
+
+
+@kernel
+def complete(chillers: float, economizer: float, held: F64, w: F64, p: PlantParams, lim: Limits, u: F64, out: F64) -> None:
+    """The setpoints that follow from the air side's answer `out`, into `u`; leaves `evaluate_plant`'s `out` behind."""
     if held[U_CHW_DP] != held[U_CHW_DP]:
         widest = out[O_VALVE] / VALVE_MARK
         u[U_CHW_DP] = clamp(lim.chw_dp_max_pa * widest * widest, lim.chw_dp_min_pa, lim.chw_dp_max_pa)
@@ -130,7 +133,7 @@ def complete(
         # The plates alone: colder tower water than they need costs fan power and buys nothing.
         chilled_water(u, p, out)
         load_w = out[O_CHW_FLOW] * CP_WATER_JKGK * (out[O_CHWRT] - u[U_CHWST])
-        cw_kgs = u[U_CW_FLOW] * p.chiller.condenser_flow_nom_kgs * units
+        cw_kgs = u[U_CW_FLOW] * p.chiller.condenser_flow_nom_kgs * max(condenser_units(chillers, economizer, p), 1.0)
         needed_c = water_needed_c(load_w, out[O_CHWRT], out[O_CHW_FLOW], cw_kgs, p.economizer)
         u[U_CWST] = clamp(needed_c, lim.cwst_min_c, lim.cwst_max_c)
     water_side(u, w, p, out)
@@ -177,7 +180,9 @@ def cost_w(
     `plant` and `limits` are the rows of `PlantParams` and `Limits`.
     """
     p, lim = plant_of(plant), limits_of(limits)
-    complete(z, chillers, economizer, held, w, halls, p, lim, u, out)
+    place(z, chillers, economizer, held, w, halls, p, lim, u)
+    air_side(u, w, halls, p, out)
+    complete(chillers, economizer, held, w, p, lim, u, out)
     return priced_w(u, halls, p, lim, out)
 
 

@@ -189,7 +189,7 @@ def air_side(u: F64, w: F64, halls: F64, p: PlantParams, out: F64) -> None:
         load_w += room.coil_latent_w(u[U_CHWST], sat_c, air_kgs, w[W_PRESSURE], hall)
         fans_w += fan_w
         server_w += hall_server_w
-        increase_w += room.server_fan_increase_w(base_w, inlet_c, hall)
+        increase_w += room.server_fan_increase_w(hall_server_w, base_w, hall)
         heat_w += load_w
         unmet_w += short_w
         flow_kgs += ratio * hall.coil_water_flow_nom_kgs
