@@ -241,7 +241,7 @@ class Tick:
 
     def _follow_model(self, est: Estimate, actual_u: F64, dt_s: float) -> float:
         """Model power at the measured state; each hall's inlet bias and trim follow its own hottest rack."""
-        evaluate_plant(actual_u, est.w, *self._model, self._out)
+        evaluate_plant(actual_u, est.w, self._model[0], self._model[1].row, self._out)
         model_w = float(self._out[O_COOLING])
         limit_c = self.site.file.limits.rack_inlet_limit_c
         follow_racks(actual_u, est.w, self._model[0], est.inlet_max_c, limit_c, dt_s, self._bias_k, self._trim_k)
@@ -253,7 +253,7 @@ class Tick:
             limit_c = self.site.file.limits.rack_inlet_allowable_c
             cold, warm = est.plant["chwst"], est.plant["chwrt"]
             self._ride_s = float(
-                ride_through_s(actual_u, est.w, cold, warm, limit_c, HORIZON_S, self.halls, self.p, self._scratch)
+                ride_through_s(actual_u, est.w, cold, warm, limit_c, HORIZON_S, self.halls, self.p.row, self._scratch)
             )
             self._ride_at_s = est.now_s
             self._weakest = self._screening.look(actual_u, est, demand, available)
@@ -355,7 +355,7 @@ class Tick:
         self, est: Estimate, plan: Plan | None, baseline_u: F64, model_w: float, ride_s: float, gateway: GatewayView, used: bool,
         sick: list[Sickness],
     ) -> F64:  # fmt: skip
-        evaluate_plant(baseline_u, est.w, *self._model, self._out)
+        evaluate_plant(baseline_u, est.w, self._model[0], self._model[1].row, self._out)
         suspect, nothing = self.zones.suspect(), np.nan
         return np.array([
             est.it_w.sum(), est.hottest_c, est.w[1], est.dewpoint_c, est.measured_w, model_w, self._out[O_COOLING],

@@ -102,7 +102,7 @@ class Auditor:
     def ride_through_s(self, u: F64, w: F64, chwst_c: float, chwrt_c: float) -> float:
         """Seconds until a rack passes its allowable limit if every machine stopped now."""
         limit_c = self.site.file.limits.rack_inlet_allowable_c
-        return float(ride_through_s(u, w, chwst_c, chwrt_c, limit_c, HORIZON_S, self.halls, self.p, self._scratch))
+        return float(ride_through_s(u, w, chwst_c, chwrt_c, limit_c, HORIZON_S, self.halls, self.p.row, self._scratch))
 
 
 def run(
