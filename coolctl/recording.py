@@ -53,9 +53,10 @@ def encode_rows(rows: F64, first_index: int) -> bytes:
 
 def warm_up() -> None:
     """Compile what writing a recording needs, so that its first block is not late."""
-    Entries(2).entry(np.array([0.0, 1.0]), 0)
-    rows = np.array([[0.1, 1.0], [0.2, np.pi], [0.4, np.e]])
-    encode_rows(rows, 0)
+    entries = Entries(2, 3)
+    for k, row in enumerate(np.array([[0.1, 1.0], [0.2, np.pi], [0.4, np.e]])):
+        entries.entry(row, k)
+    encode_block(entries.block(), 0)
 
 
 def decode_rows(payload: bytes, rows: int, columns: int) -> F64:

@@ -12,6 +12,7 @@ import signal
 import struct
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -96,6 +97,29 @@ def test_recording_turns_to_a_new_segment_while_its_blocks_are_on_their_way(
     rows = wild_rows(60)
     monkeypatch.setattr(os, "fdatasync", lambda _n: time.sleep(0.05))
     write(tmp_path, rows, rotate_s=0.0, block_rows=5).close()
+    assert bits(Recording(tmp_path).read()) == bits(rows)
+
+
+def test_recording_gives_up_what_is_written_ahead_once_it_is_in_the_segment(tmp_path: Path) -> None:
+    """The other thread does, not the next tick."""
+    recorder = write(tmp_path, wild_rows(15), block_rows=10)
+    deadline_s = time.monotonic() + 5.0
+    while (tmp_path / recorder.path.name).with_suffix(".wal0").stat().st_size and time.monotonic() < deadline_s:
+        time.sleep(0.01)
+    assert [recorder.path.with_suffix(s).stat().st_size > 0 for s in (".wal0", ".wal1")] == [False, True]
+    recorder.close()
+
+
+def test_recording_gives_up_no_row_that_is_written_ahead_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk so slow that both files have gone on before the first block is safe: its safety says nothing of what came since."""
+    rows, asked = wild_rows(30), threading.Semaphore(0)
+    monkeypatch.setattr(os, "fdatasync", lambda _n: asked.acquire(timeout=5.0))
+    recorder = write(tmp_path, rows, block_rows=12)
+    assert bits(Recording(tmp_path).read()) == bits(rows) and not recorder.failed
+    asked.release(100)
+    time.sleep(0.3)
+    assert bits(Recording(tmp_path).read()) == bits(rows)
+    recorder.close()
     assert bits(Recording(tmp_path).read()) == bits(rows)
 
 
