@@ -14,9 +14,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from coolctl.jit import kernel
 from coolctl.units import UNITS, from_internal, to_internal
 
 F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
 
 
 class Quality(IntEnum):
@@ -208,6 +210,35 @@ class Snapshot(NamedTuple):
     quality: NDArray[np.int8]
 
 
+GOOD, OUT_OF_RANGE = int(Quality.GOOD), int(Quality.OUT_OF_RANGE)
+
+
+@kernel
+def put_values(
+    i: I64, value: F64, t_source_s: float, now_s: float, low: F64, high: F64, age_max_s: F64,
+    newest: F64, t_seen_s: F64, newest_source_s: F64, t_refused_s: F64, quality: NDArray[np.int8],
+) -> tuple[int, int, int]:  # fmt: skip
+    """Good values of the points `i` into a store's arrays: how many came from a clock set back, were older than the newest and
+    not taken, and were out of range."""
+    set_back, older, outside = 0, 0, 0
+    for n in range(len(i)):
+        k = i[n]
+        if t_source_s < newest_source_s[k]:
+            moves_on = t_source_s > t_refused_s[k]
+            t_refused_s[k] = t_source_s
+            if not moves_on or now_s - t_seen_s[k] <= age_max_s[k]:
+                older += 1
+                continue
+            set_back += 1
+        t_refused_s[k] = np.inf
+        if t_source_s == t_source_s:
+            newest_source_s[k] = t_source_s
+        inside = low[k] <= value[n] <= high[k]
+        outside += not inside
+        newest[k], t_seen_s[k], quality[k] = value[n], now_s, GOOD if inside else OUT_OF_RANGE
+    return set_back, older, outside
+
+
 class SampleStore:
     """Newest sample of each point. Newest wins: an older source time than the stored one is refused and counted.
 
@@ -255,22 +286,14 @@ class SampleStore:
 
     def _put_batch(self, batch: Batch, now_s: float) -> None:
         """As the samples one by one, at once."""
-        i, value, t_source_s = batch
-        older = t_source_s < self.t_source_s[i]
-        if older.any():
-            believed = (t_source_s > self._t_refused_s[i]) & (now_s - self.t_seen_s[i] > self.table.age_max_s[i])
-            self._t_refused_s[i[older]] = t_source_s
-            self.reject("source_clock_set_back", int((older & believed).sum()))
-            self.reject("older_than_newest", int((older & ~believed).sum()))
-            keep = ~older | believed
-            i, value = i[keep], value[keep]
-        self._t_refused_s[i] = np.inf
-        if t_source_s == t_source_s:
-            self.t_source_s[i] = t_source_s
-        inside = (self.table.low[i] <= value) & (value <= self.table.high[i])
-        self.reject("out_of_range", int(len(i) - inside.sum()))
-        self.value[i], self.t_seen_s[i] = value, now_s
-        self.quality[i] = np.where(inside, Quality.GOOD, Quality.OUT_OF_RANGE)
+        table = self.table
+        set_back, older, outside = put_values(
+            batch.i, batch.value, batch.t_source_s, float(now_s), table.low, table.high, table.age_max_s,
+            self.value, self.t_seen_s, self.t_source_s, self._t_refused_s, self.quality,
+        )  # fmt: skip
+        self.reject("source_clock_set_back", set_back)
+        self.reject("older_than_newest", older)
+        self.reject("out_of_range", outside)
 
     def forget(self, i: NDArray[np.int64]) -> None:
         """What was heard of the points `i` counts no longer, as if it had grown old."""

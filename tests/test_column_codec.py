@@ -182,10 +182,8 @@ def test_compiled_entries_are_the_plain_ones() -> None:
     rows = rng.normal(size=(5, 130))
     rows[1:, 70:] = rows[0, 70:]
     out = [np.zeros(5 * 135 + 1, dtype=np.int64) for _ in range(2)]
-    for words, put, take in (
-        (out[0], write_ahead.put_entry, write_ahead.take_entries),
-        (out[1], write_ahead.put_entry.py_func, write_ahead.take_entries.py_func),  # type: ignore[attr-defined]
-    ):
+    kernels = write_ahead.put_entry, write_ahead.take_entries
+    for words, (put, take) in zip(out, (kernels, [getattr(k, "py_func", k) for k in kernels]), strict=True):
         before, at, block = np.zeros(130, dtype=np.int64), 0, np.empty((130, 5), dtype=np.int64)
         for k, row in enumerate(rows):
             at = put(row, k, before, words, at)

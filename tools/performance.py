@@ -47,7 +47,7 @@ FOUND = {
     "P4.hand": "onnxruntime takes some 10 µs a call beside the 2.5 µs that the network needs by hand; 1 % of a tick",
     "P5.qos0": "of some 20 µs a message decoding takes 4.3, the store 0.7, paho the rest (objects and callbacks for each packet); reading ahead of paho took 5 off. mosquitto_sub prints each payload and decodes none. Batches make it irrelevant: 0.25 µs a point",
     "P5.qos1": "as at QoS 0, and a PUBACK written for each",
-    "P6.batch": "of 204 ns a point orjson takes 56, the strict checks round it 37, names and arrays 77, the store 34",
+    "P6.batch": "of some 175 ns a point orjson takes 56, the strict checks round it 37, names and arrays 64, the store 3",
     "P8.p99_500": "planning and screening fall into some ticks only; the median stands below",
     "P8.p99_5000": "as at 500 points; the median stands below",
     "P9.growth_expert": "the number of chillers is walked, not tried through; what is left is that each try costs as many halls as there are, and has two variables for each",
