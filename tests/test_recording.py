@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -147,6 +148,22 @@ def test_recording_counts_no_more_room_than_a_file_may_fill(tmp_path: Path) -> N
     path.write_bytes(encode_header({"columns": [f"c{k}" for k in range(1000)]}) + frame * 50_000)
     recording = Recording(path)
     assert len(recording.read()) == 0 and len(recording.damage) == 50_000
+
+
+def test_recording_blocks_that_overlap_or_lack_come_at_once_as_they_come_one_by_one(tmp_path: Path) -> None:
+    """Rows are decoded to where they belong: what is there twice, or does not decode, must not shift the others."""
+    rows = wild_rows(60)
+    frame = struct.Struct("<4sIIQI")
+    whole = encode_rows(rows[20:40], 20)
+    half = whole[frame.size : len(whole) // 2]
+    broken = frame.pack(b"COLS", len(half), 20, 20, zlib.crc32(half)) + half
+    blocks = [encode_rows(rows[:12], 0), encode_rows(rows[5:20], 5), broken, encode_rows(rows[40:60], 40)]
+    path = tmp_path / "run-1-0000.cool"
+    path.write_bytes(encode_header({"columns": NAMES}) + b"".join(blocks))
+    expected = np.concatenate([rows[:20], rows[40:]])
+    recording = Recording(path)
+    assert bits(recording.read()) == bits(expected) == bits(np.concatenate(list(Recording(path).rows())))
+    assert "cannot be decoded" in recording.damage[0] and "20 to 39 are missing" in recording.damage[1]
 
 
 def test_recording_events_come_back_with_their_row(tmp_path: Path) -> None:
