@@ -71,7 +71,7 @@ def quasi_steady(site: Site) -> tuple[float, float]:
         begun = time.thread_time() if k == 0 else begun
         w[:W_HALL] = weather.at(STEP_S * abs(k))
         w[W_HALL:] = load.at(STEP_S * abs(k)) * nominal_w
-        evaluate_plant(u, w, halls, p, out)
+        evaluate_plant(u, w, halls, p.row, out)
         joules += out[O_COOLING] * STEP_S
     return QUASI_DAYS * 86_400.0 / (time.thread_time() - begun), joules / 3.6e6 / QUASI_DAYS
 
