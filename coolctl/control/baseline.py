@@ -28,6 +28,10 @@ class Rules(Protocol):
 
     def step(self, est: Estimate, demand_speed: F64, dt_s: float) -> F64: ...
 
+    def take_over(self, last: F64) -> None:
+        """From the next step on the plant is theirs, where `last` is in force: begin with what runs, no warmer than it is."""
+        ...
+
 
 def part_load_ratio(est: Estimate, p: PlantParams) -> float:
     """Load of the running chillers over their capacity, from flow and temperatures; 0 when none runs, NaN unknown."""
@@ -101,6 +105,12 @@ class B2Lite:
         self._machines(est, dt_s)
         self._tower(est)
         return u.copy()
+
+    def take_over(self, last: F64) -> None:
+        """Begin with the machines that run, and with what is colder: the own setpoints or those in force."""
+        self._begun = False
+        self.u[U_CHWST] = min(self.u[U_CHWST], max(last[U_CHWST], self._lim.chwst_sp_min_c))
+        self.u[U_HALL::2] = np.minimum(self.u[U_HALL::2], np.maximum(last[U_HALL::2], self.SAT_MIN_C))
 
     def _supply_air(self, est: Estimate, dt_s: float) -> None:
         target_c = self._lim.rack_inlet_limit_c - self.INLET_BELOW_LIMIT_K

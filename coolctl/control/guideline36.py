@@ -129,6 +129,16 @@ class B2:
         self._condenser(est, dt_s)
         return u.copy()
 
+    def take_over(self, last: F64) -> None:
+        """Begin with the machines that run, and with what is colder: the own resets or the water and air in force."""
+        self._begun = False
+        warmest_c, coldest_c = self._chwst[1], self._chwst[0]
+        cold = (warmest_c - last[U_CHWST]) / max(warmest_c - coldest_c, 1e-6)
+        if cold > 0.0:
+            self._plant.value = max(self._plant.value, min(self.PUMP_FIRST + (1.0 - self.PUMP_FIRST) * cold, 1.0))
+        for h, loop in enumerate(self._supply):
+            loop.value = min(loop.value, max(last[U_HALL + 2 * h], self.SAT_MIN_C))
+
     def _supply_air(self, est: Estimate, dt_s: float) -> None:
         warm_c = self._lim.rack_inlet_limit_c - self.INLET_BELOW_LIMIT_K
         for h, loop in enumerate(self._supply):

@@ -29,6 +29,7 @@ from coolctl.control.plant_rules import PlantRules
 from coolctl.control.policy import F32, Policy, Situation, decode, describe, features, outside
 from coolctl.control.policy import OUTPUTS as OUTPUTS_OF_POLICY
 from coolctl.control.racks import TRIM_START_K, follow_peak, follow_racks
+from coolctl.control.rules_view import RulesView
 from coolctl.control.screening import Screening, Weakest
 from coolctl.control.shield import RESCUE_FROM_K, Context, Shield
 from coolctl.control.worth import Worth
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 
 F64 = NDArray[np.float64]
 
+RULES_MODES = ("fallback", "emergency")
 DT_MAX_S = 60.0
 ADOPT_EVERY_S = 300.0
 SHORT_TICK_S = 2.0
@@ -90,6 +92,8 @@ class Tick:
         self._estimator = Estimator(site, self.halls)
         self._demand = AirflowDemand(self.halls)
         self.baseline: Rules = baseline or B2(site, self.p)
+        self._rules_view, self._rules_drive = RulesView(len(self.halls)), False
+        self._baseline_u: F64 | None = None
         self.modes = modes.ModeMachine(granted, f.control.clean_s)
         self._planner = Planner(
             self.halls, self.p, f.limits, self.rules, f.control.refine_period_s, self.required_s, f.objective.precool_max_k,
@@ -141,12 +145,12 @@ class Tick:
         self._hear(est)
         follow_peak(est.w[W_HALL:], dt_s / PEAK_TAU_S, self._peak_w)
         demand = self._demand.step(est.w, est.sat_c, est.inlet_mean_c, est.aisle_dp_pa, dt_s)
-        baseline_u = self.baseline.step(est, demand, dt_s)
+        baseline_u = self._rules_step(est, demand, dt_s)
         measured_u = self._measured(est)
         last = self.shield.last if self.shield.last is not None else baseline_u
         self.zones.observe(est, last[U_HALL::2], dt_s, {s.loop for s in sick})
         own_u = self.rules.present(measured_u, last, est.w)
-        baseline_u = np.where(self.rules.owned, own_u, baseline_u)
+        baseline_u = self._baseline_u = np.where(self.rules.owned, own_u, baseline_u)
         known_u = np.where(self.rules.owned, own_u, last)
         actual_u = np.where(np.isnan(measured_u), known_u, measured_u)
         model_w = self._follow_model(est, actual_u, dt_s)
@@ -182,6 +186,16 @@ class Tick:
             terms, plan.source if plan else "no plan yet", policy_fault,
             tuple(self._health.doubts()), tuple(sick), self.override_u.copy(), tuple(self._effects.missing()),
         )  # fmt: skip
+
+    def _rules_step(self, est: Estimate, demand: F64, dt_s: float) -> F64:
+        """The rules' setpoints: from what is measured while the plant is theirs, else from the model at their own."""
+        theirs, last = self._mode_before in RULES_MODES, self.shield.last
+        if theirs and not self._rules_drive and last is not None:
+            self.baseline.take_over(last)
+        self._rules_drive = theirs
+        if not theirs and self._baseline_u is not None:
+            est = self._rules_view.see(est, self._baseline_u, *self._model, self._bias_k)
+        return self.baseline.step(est, demand, dt_s)
 
     def _sick_loops(self, est: Estimate, dt_s: float) -> list[Sickness]:
         """The plant's own loops that do not follow as they should, seen against the setpoints that were published."""
