@@ -6,6 +6,7 @@ run every tick; setpoints are refined every minute or on an event (planner.py); 
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from coolctl.control.baseline import Rules, part_load_ratio
 from coolctl.control.calibrate import Calibrator, Gain
 from coolctl.control.commission import Excitation
 from coolctl.control.decision import Decision
-from coolctl.control.estimate import Estimate, Estimator
+from coolctl.control.estimate import Estimate, Estimator, measured_setpoints
 from coolctl.control.feedforward import AirflowDemand
 from coolctl.control.guideline36 import B2
 from coolctl.control.health import Health
@@ -27,15 +28,13 @@ from coolctl.control.planner import Plan, Planner, Proposal
 from coolctl.control.plant_rules import PlantRules
 from coolctl.control.policy import F32, Policy, Situation, decode, describe, features, outside
 from coolctl.control.policy import OUTPUTS as OUTPUTS_OF_POLICY
+from coolctl.control.racks import TRIM_START_K, follow_peak, follow_racks
 from coolctl.control.screening import Screening, Weakest
 from coolctl.control.shield import RESCUE_FROM_K, Context, Shield
 from coolctl.control.worth import Worth
 from coolctl.control.zones import KINDS, Zones
-from coolctl.num import first_order
 from coolctl.points import (
-    U_CELLS,
     U_CHILLERS,
-    U_CHW_DP,
     U_CHWST,
     U_CW_FLOW,
     U_CWST,
@@ -45,7 +44,7 @@ from coolctl.points import (
 )  # fmt: skip
 from coolctl.thermal.dynamics import HORIZON_S, ride_through_s
 from coolctl.thermal.params import hall_array, plant_params
-from coolctl.thermal.plant import O_COOLING, OUTPUTS, W_HALL, evaluate_plant, hottest_inlets_c
+from coolctl.thermal.plant import O_COOLING, OUTPUTS, W_HALL, evaluate_plant
 from coolctl.thermal.room import HallParams
 
 if TYPE_CHECKING:
@@ -56,14 +55,6 @@ F64 = NDArray[np.float64]
 DT_MAX_S = 60.0
 ADOPT_EVERY_S = 300.0
 SHORT_TICK_S = 2.0
-# Racks are minutes behind a load that rises, and look cooler than the model says they will be: what they then seem to have
-# in hand is not there once they have warmed, so the bias falls slowly.
-INLET_BIAS_TAU_S, INLET_BIAS_FALL_TAU_S = 120.0, 1800.0
-INLET_BIAS_MAX_K = 3.0
-# The trim lowers supply air for what the model did not foresee. It acts a little below the limit, lets go slowly (half a
-# kelvin an hour, so that the next load step finds it), and starts with a reserve that the first calm hour gives back.
-TRIM_GAIN_PER_S, TRIM_RELEASE_PER_S, TRIM_MAX_K = 1.0 / 60.0, 0.5 / 3600.0, 6.0
-TRIM_BELOW_LIMIT_K, TRIM_START_K = 0.15, 0.4
 FAN_REST_RATIO = 1.005  # fans rest while they deliver up to this over what is needed: meters' noise is not worth following
 RIDE_THROUGH_EVERY_S = 5.0
 # The load that may be back at any moment: what was seen, forgotten slowly; carefully assumed at the start.
@@ -122,7 +113,7 @@ class Tick:
         self._last_s = np.nan
         self._seq = 0
         count = len(self.halls)
-        self._bias_k, self._trim_k, self._inlets_c = np.zeros(count), np.full(count, TRIM_START_K), np.zeros(count)
+        self._bias_k, self._trim_k = np.zeros(count), np.full(count, TRIM_START_K)
         self._ride_s, self._ride_at_s = 0.0, -np.inf
         self._over_ticks, self._no_cooling_s = 0, 0.0
         self._peak_w = PEAK_START_RATIO * self._it_nom_w
@@ -148,8 +139,7 @@ class Tick:
         if not sick:
             self._calibrate(est, snap, dt_s)
         self._hear(est)
-        forgotten = self._peak_w + (est.w[W_HALL:] - self._peak_w) * (dt_s / PEAK_TAU_S)
-        self._peak_w = np.maximum(est.w[W_HALL:], forgotten)
+        follow_peak(est.w[W_HALL:], dt_s / PEAK_TAU_S, self._peak_w)
         demand = self._demand.step(est.w, est.sat_c, est.inlet_mean_c, est.aisle_dp_pa, dt_s)
         baseline_u = self.baseline.step(est, demand, dt_s)
         measured_u = self._measured(est)
@@ -203,7 +193,7 @@ class Tick:
         """Until racks and IT power have been heard once, nothing is published; what was assumed is then forgotten."""
         if not self._heard and est.quorum and not any(s.startswith("it_power") for s in est.substituted):
             self._heard = True
-            self._demand.held_speed[:] = np.nan
+            self._demand.forget()
 
     def _calibrate(self, est: Estimate, snap: Snapshot, dt_s: float) -> None:
         """Let the gains follow; the planner and the meters of the page work with them, the shield never."""
@@ -242,31 +232,19 @@ class Tick:
 
     def _measured(self, est: Estimate) -> F64:
         """The setpoint vector that describes the plant as measured; NaN where it is silent."""
-        plant, u = est.plant, np.full(U_HALL + 2 * len(self.halls), np.nan)
-        u[U_CHWST], u[U_CHILLERS], u[U_CWST] = plant["chwst"], plant["chillers_on"], plant["cwst"]
-        u[U_CELLS], u[U_ECONOMIZER] = plant["tower_cells_on"], plant["economizer_on"]
-        u[U_CHW_DP] = np.maximum(plant["chw_dp"], 1e3)
-        u[U_HALL::2] = est.sat_c
-        u[U_HALL + 1 :: 2] = np.maximum(est.fan_speed, 0.05)
+        plant, u = est.plant, np.empty(U_HALL + 2 * len(self.halls))
+        measured_setpoints(
+            plant["chwst"], plant["chw_dp"], plant["chillers_on"], plant["cwst"], plant["tower_cells_on"], plant["economizer_on"],
+            est.sat_c, est.fan_speed, u,
+        )  # fmt: skip
         return u
 
     def _follow_model(self, est: Estimate, actual_u: F64, dt_s: float) -> float:
         """Model power at the measured state; each hall's inlet bias and trim follow its own hottest rack."""
-        evaluate_plant(actual_u, est.w, *self._model, self._out)
+        evaluate_plant(actual_u, est.w, self._model[0], self._model[1].row, self._out)
         model_w = float(self._out[O_COOLING])
-        hottest_inlets_c(actual_u, est.w, self._model[0], self._inlets_c)
         limit_c = self.site.file.limits.rack_inlet_limit_c
-        for h, seen_c in enumerate(est.inlet_max_c):
-            if seen_c != seen_c:
-                continue
-            bias_k = seen_c - self._inlets_c[h]
-            if bias_k == bias_k:
-                bias_k = min(max(bias_k, -INLET_BIAS_MAX_K), INLET_BIAS_MAX_K)
-                tau_s = INLET_BIAS_TAU_S if bias_k > self._bias_k[h] else INLET_BIAS_FALL_TAU_S
-                self._bias_k[h] = first_order(self._bias_k[h], bias_k, tau_s, dt_s)
-            over_k = seen_c - limit_c + TRIM_BELOW_LIMIT_K
-            rise = TRIM_GAIN_PER_S * over_k if over_k > 0.0 else -TRIM_RELEASE_PER_S
-            self._trim_k[h] = min(max(self._trim_k[h] + rise * dt_s, 0.0), TRIM_MAX_K)
+        follow_racks(actual_u, est.w, self._model[0], est.inlet_max_c, limit_c, dt_s, self._bias_k, self._trim_k)
         return model_w
 
     def _ride_through(self, est: Estimate, actual_u: F64, demand: F64, available: float) -> float:
@@ -275,7 +253,7 @@ class Tick:
             limit_c = self.site.file.limits.rack_inlet_allowable_c
             cold, warm = est.plant["chwst"], est.plant["chwrt"]
             self._ride_s = float(
-                ride_through_s(actual_u, est.w, cold, warm, limit_c, HORIZON_S, self.halls, self.p, self._scratch)
+                ride_through_s(actual_u, est.w, cold, warm, limit_c, HORIZON_S, self.halls, self.p.row, self._scratch)
             )
             self._ride_at_s = est.now_s
             self._weakest = self._screening.look(actual_u, est, demand, available)
@@ -287,7 +265,7 @@ class Tick:
         if seen != seen:
             seen = on if on == on else self.p.chillers
         seen = max(seen, on) if on == on else seen  # what runs is available, whatever the other sensor says
-        return float(np.floor(min(max(seen, 0.0), self.p.chillers)))
+        return float(math.floor(min(max(seen, 0.0), self.p.chillers)))
 
     def _propose(self, est: Estimate, available: float) -> tuple[Proposal | None, F64, str]:
         """The policy's proposal, as it came, and why there is none."""
@@ -377,7 +355,7 @@ class Tick:
         self, est: Estimate, plan: Plan | None, baseline_u: F64, model_w: float, ride_s: float, gateway: GatewayView, used: bool,
         sick: list[Sickness],
     ) -> F64:  # fmt: skip
-        evaluate_plant(baseline_u, est.w, *self._model, self._out)
+        evaluate_plant(baseline_u, est.w, self._model[0], self._model[1].row, self._out)
         suspect, nothing = self.zones.suspect(), np.nan
         return np.array([
             est.it_w.sum(), est.hottest_c, est.w[1], est.dewpoint_c, est.measured_w, model_w, self._out[O_COOLING],
