@@ -152,6 +152,8 @@ def test_water_that_is_worth_something_is_saved_at_its_price() -> None:
         z = np.array([14.0, 24.0, 0.8, 22.0, 1.06])
         best_for_machines(z, 2.0, 1.0, free, w, halls, p.row, lim0._replace(makeup_wkgs=worth).row, lo, hi, 200, u, out)
         cost_w(z, 2.0, 1.0, free, w, halls, p.row, lim0.row, u, out)
+        assert out[O_MAKEUP] == 0.0 or lim0.makeup_wkgs > 0.0, "what is worth nothing is not asked for"
+        evaluate_plant(u, w, halls, p.row, out)
         found.append((out[O_COOLING], out[O_MAKEUP]))
     (energy, water), (more_energy, less_water) = found
     assert less_water < 0.98 * water

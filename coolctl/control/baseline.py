@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coolctl.control.estimate import Estimate, largest_known
+from coolctl.jit import kernel
 from coolctl.points import U_CELLS, U_CHILLERS, U_CHW_DP, U_CHWST, U_CW_FLOW, U_CWST, U_ECONOMIZER, U_HALL, u_size
 from coolctl.psychro import CP_WATER_JKGK
 from coolctl.thermal.chiller import capacity_w
-from coolctl.thermal.plant import W_OAWB, PlantParams
+from coolctl.thermal.plant import W_OAWB, PlantParams, plant_of
 
 if TYPE_CHECKING:
     from coolctl.site import Site
@@ -40,7 +41,12 @@ def part_load_ratio(est: Estimate, p: PlantParams) -> float:
         return 0.0
     cold, warm, flow = est.plant["chwst"], est.plant["chwrt"], est.plant["chw_flow"]
     cw = est.plant["cwst"] if est.plant["cwst"] == est.plant["cwst"] else 24.0
-    return flow * CP_WATER_JKGK * max(warm - cold, 0.0) / (n * capacity_w(cold, cw, p.chiller))
+    return flow * CP_WATER_JKGK * max(warm - cold, 0.0) / (n * _capacity_each_w(cold, cw, p.row))
+
+
+@kernel
+def _capacity_each_w(chwst_c: float, cwst_c: float, plant: F64) -> float:
+    return capacity_w(chwst_c, cwst_c, plant_of(plant).chiller)
 
 
 def begin_with_running(u: F64, est: Estimate) -> None:

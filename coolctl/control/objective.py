@@ -41,6 +41,7 @@ from coolctl.thermal.plant import (
     chilled_water,
     condenser_units,
     evaluate_plant,
+    makeup_water,
     plant_of,
     water_side,
 )
@@ -123,7 +124,8 @@ def place(z: F64, chillers: float, economizer: float, held: F64, w: F64, halls: 
 
 @kernel
 def complete(chillers: float, economizer: float, held: F64, w: F64, p: PlantParams, lim: Limits, u: F64, out: F64) -> None:
-    """The setpoints that follow from the air side's answer `out`, into `u`; leaves `evaluate_plant`'s `out` behind."""
+    """The setpoints that follow from the air side's answer `out`, into `u`; leaves `evaluate_plant`'s `out` behind, make-up
+    water only where it is worth anything."""
     if held[U_CHW_DP] != held[U_CHW_DP]:
         widest = out[O_VALVE] / VALVE_MARK
         u[U_CHW_DP] = clamp(lim.chw_dp_max_pa * widest * widest, lim.chw_dp_min_pa, lim.chw_dp_max_pa)
@@ -137,6 +139,16 @@ def complete(chillers: float, economizer: float, held: F64, w: F64, p: PlantPara
         needed_c = water_needed_c(load_w, out[O_CHWRT], out[O_CHW_FLOW], cw_kgs, p.economizer)
         u[U_CWST] = clamp(needed_c, lim.cwst_min_c, lim.cwst_max_c)
     water_side(u, w, p, out)
+    makeup_of_worth(u, w, p, lim, out)
+
+
+@kernel
+def makeup_of_worth(u: F64, w: F64, p: PlantParams, lim: Limits, out: F64) -> None:
+    """Make-up water into `out`, nothing where it is worth nothing."""
+    if lim.makeup_wkgs != 0.0:
+        makeup_water(u, w, p, out)
+    else:
+        out[O_MAKEUP] = 0.0
 
 
 @kernel

@@ -123,32 +123,40 @@ class Planner:
 
     def step(
         self, w: F64, lim: Limits, policy: Proposal | None, baseline_u: F64, now_u: F64, available: float,
-        now_s: float, dt_s: float, peak_w: F64, ahead_ratio: float = 1.0,
+        now_s: float, dt_s: float, peak_w: F64, due: bool, ahead_ratio: float = 1.0,
     ) -> Plan | None:  # fmt: skip
         """One slice of work under conditions `w`; `now_u` is what is set and running now, `peak_w` the load of each
-        hall [W] that may be back at any moment, `ahead_ratio` the worth of energy soon over its worth now."""
+        hall [W] that may be back at any moment, `due` what the question of that name was answered with, `ahead_ratio`
+        the worth of energy soon over its worth now."""
         self._now_u = now_u
-        z = np.empty(len(self.lo))
-        free_variables(now_u, w, self._halls, z)
-        current = Proposal(z, min(now_u[U_CHILLERS], available), now_u[U_ECONOMIZER])
         # One slice a second: a caller with longer steps does the slices of its step at once.
         for _ in range(max(int(dt_s), 1) if self._queue else 0):
             if self._search(self._queue[0], w, lim):
                 self._queue.pop(0)
             if not self._queue:
-                self._finish(w, lim, baseline_u, current)
+                self._finish(w, lim, baseline_u, self._current(w, available))
                 return self.plan
-        if self.due(w, now_s):
+        if due:
             self._started_s = now_s
             self._load_w, self._wetbulb_c = float(w[W_HALL:].sum()), float(w[W_OAWB])
             self._found = []
             self._update_cap(w, peak_w)
             self._precool(w, ahead_ratio)
-            self._queue = self._candidates(policy, current, available)
+            self._queue = self._candidates(policy, self._current(w, available), available)
             self._policy_cost_w = self._cost(policy, w, lim) if policy else np.nan
         elif not self._queue:
             self._price(w, lim, now_s)
         return self.plan
+
+    def wants(self, now_s: float) -> bool:
+        """Whether `step` has anything to do while nothing is due: a search, or prices of its plan."""
+        return self.searching or (self.plan is not None and self.pricer.due(now_s))
+
+    def _current(self, w: F64, available: float) -> Proposal:
+        """What is set and running now, as a start for a search."""
+        z, u = np.empty(len(self.lo)), self._now_u
+        free_variables(u, w, self._halls, z)
+        return Proposal(z, min(u[U_CHILLERS], available), u[U_ECONOMIZER])
 
     def _price(self, w: F64, lim: Limits, now_s: float) -> None:
         """Between two optimisations: what the limits of the present plan cost."""

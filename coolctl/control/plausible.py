@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coolctl.control.calibrate import GAINS, PRIOR_SD
-from coolctl.control.objective import limits_of, penalty_w, weighted_w
+from coolctl.control.objective import limits_of, makeup_of_worth, penalty_w, weighted_w
 from coolctl.jit import kernel
 from coolctl.num import clamp
-from coolctl.thermal.plant import OUTPUTS, PLACES, evaluate_plant, plant_of
+from coolctl.thermal.plant import OUTPUTS, PLACES, air_side, plant_of, water_side
 from coolctl.thermal.room import HallParams
 
 F64 = NDArray[np.float64]
@@ -80,9 +80,11 @@ def weighed_w(u: F64, w: F64, halls: F64, plant: F64, doubts: F64, limits: F64, 
         for h in range(halls.shape[0]):
             trial[h, FAN_POWER] *= d[D_FAN]
             trial[h, COIL_UA] *= d[D_COIL_UA]
-        other = varied(plant, d)
-        evaluate_plant(u, w, trial, other, out)
-        total_w += weighted_w(lim.makeup_wkgs, out) + RECOVERY_RATIO * penalty_w(u, trial, plant_of(other), lim, out)
+        p = plant_of(varied(plant, d))
+        air_side(u, w, trial, p, out)
+        water_side(u, w, p, out)
+        makeup_of_worth(u, w, p, lim, out)
+        total_w += weighted_w(lim.makeup_wkgs, out) + RECOVERY_RATIO * penalty_w(u, trial, p, lim, out)
     mean_w = total_w / doubts.shape[0]
     return mean_w if mean_w == mean_w else np.inf
 

@@ -26,8 +26,7 @@ from coolctl.control.machines import Effects, Lost, Machines
 from coolctl.control.objective import Limits, planning_limits
 from coolctl.control.planner import Plan, Planner, Proposal
 from coolctl.control.plant_rules import PlantRules
-from coolctl.control.policy import F32, Policy, Situation, decode, describe, features, outside
-from coolctl.control.policy import OUTPUTS as OUTPUTS_OF_POLICY
+from coolctl.control.policy import F32, Policy, Situation, decode, describe, features, outside, usable
 from coolctl.control.racks import TRIM_START_K, follow_peak, follow_racks
 from coolctl.control.rules_view import RulesView
 from coolctl.control.screening import Screening, Weakest
@@ -113,6 +112,7 @@ class Tick:
         self._described = describe(self.halls, self.p)
         self._adopted_s = -np.inf
         self._it_nom_w = self.halls[:, HallParams._fields.index("it_power_nom_w")]
+        self._it_nom_sum_w = float(self._it_nom_w.sum())
         self._out, self._scratch = np.zeros(len(OUTPUTS)), np.zeros(2 * len(self.halls))
         self._last_s = np.nan
         self._seq = 0
@@ -288,15 +288,16 @@ class Tick:
             return None, none, "no admitted policy"
         limit_c = self.site.file.limits.rack_inlet_limit_c
         s = Situation(limit_c, self._planner.chwst_cap_c, available, self._worth.makeup_wkgs(est))
-        x = features(est, s, float(self._it_nom_w.sum()), self._described, self.p.chillers)
+        x = features(est, s, self._it_nom_sum_w, self._described, self.p.chillers)
         strange = outside(x)
         if strange:
             return None, none, f"{strange} is outside the trained range"
         y = self._infer(x)
-        if y is None or y.shape != (len(OUTPUTS_OF_POLICY),) or not np.isfinite(y).all() or np.abs(y).max() > 1e3:
+        if y is None or not usable(y):
             return None, none, "the policy gave no usable proposal"
         z, chillers, economizer = decode(y, est.w, limit_c, len(self.halls), self.p)
-        none[[U_CHWST, U_CWST, U_CW_FLOW, U_CHILLERS, U_ECONOMIZER]] = z[0], z[1], z[2], chillers, economizer
+        none[U_CHWST], none[U_CWST], none[U_CW_FLOW] = z[:3]
+        none[U_CHILLERS], none[U_ECONOMIZER] = chillers, economizer
         none[U_HALL::2] = z[3::2]
         return Proposal(z, min(chillers, available), economizer), none, ""
 
@@ -341,14 +342,18 @@ class Tick:
         return halls
 
     def _plan(self, est: Estimate, proposal: Proposal | None, baseline_u: F64, available: float, dt_s: float) -> Plan | None:
-        last = self.shield.last if self.shield.last is not None else baseline_u
-        if self._planner.searching and self._ride_at_s == est.now_s and dt_s <= SHORT_TICK_S:
-            return self._planner.plan  # this tick has paid for a roll-out already
-        if self._planner.due(est.w, est.now_s):
+        planner = self._planner
+        if planner.searching and self._ride_at_s == est.now_s and dt_s <= SHORT_TICK_S:
+            return planner.plan  # this tick has paid for a roll-out already
+        due = planner.due(est.w, est.now_s)
+        if due:
             gain_sd = self._calibrator.sd() if self._calibrator else None
-            self._planner.adopt(self._halls_seen(est), self._model[1], gain_sd)
-        return self._planner.step(
-            est.w, self._limits(est), proposal, baseline_u, last, available, est.now_s, dt_s, self._peak_w,
+            planner.adopt(self._halls_seen(est), self._model[1], gain_sd)
+        elif not planner.wants(est.now_s):
+            return planner.plan
+        last = self.shield.last if self.shield.last is not None else baseline_u
+        return planner.step(
+            est.w, self._limits(est), proposal, baseline_u, last, available, est.now_s, dt_s, self._peak_w, due,
             self._worth.ahead_ratio(est),
         )  # fmt: skip
 
@@ -362,7 +367,8 @@ class Tick:
         airflow = plan.z[4::2]
         needed = np.minimum(airflow * demand, 1.0)
         last = self.shield.last if self.shield.last is not None else baseline_u
-        wish[U_HALL + 1 :: 2] = np.clip(last[U_HALL + 1 :: 2], needed, np.minimum(FAN_REST_RATIO * needed, 1.0))
+        resting = np.maximum(last[U_HALL + 1 :: 2], needed)
+        wish[U_HALL + 1 :: 2] = np.minimum(resting, np.minimum(FAN_REST_RATIO * needed, 1.0))
         return wish, True
 
     def _terms(
@@ -374,7 +380,7 @@ class Tick:
         return np.array([
             est.it_w.sum(), est.hottest_c, est.w[1], est.dewpoint_c, est.measured_w, model_w, self._out[O_COOLING],
             plan.cost_w if plan else nothing, plan.policy_cost_w if plan else nothing, ride_s, self._planner.chwst_cap_c,
-            float(self._bias_k.max()), float(self._trim_k.max()), part_load_ratio(est, self.p), self.modes.clean_s,
+            max(self._bias_k.tolist()), max(self._trim_k.tolist()), part_load_ratio(est, self.p), self.modes.clean_s,
             float(used), float(est.quorum), float(len(est.substituted)), gateway.age_s, float(gateway.confirmed),
             float(suspect.hall) if suspect else nothing,
             float(list(KINDS).index(suspect.kind)) if suspect else nothing, suspect.size if suspect else nothing,

@@ -328,8 +328,6 @@ def condenser_side(u: F64, w: F64, p: PlantParams, out: F64) -> None:
     cwst_c, speed, rejected_w = settle_condenser(cwst_c, u, w, cells, cw_kgs, p, out)
     out[O_CW_PUMP] = cw_pump_w(cw_kgs, u[U_CHILLERS], u[U_ECONOMIZER], p)
     out[O_TOWER] = cells * tower.fan_power_w(speed, w[W_OADB], w[W_PRESSURE], p.tower) if units > 0.0 else 0.0
-    each_w = rejected_w / cells
-    out[O_MAKEUP] = cells * tower.makeup_kgs(speed, each_w, w[W_OADB], w[W_OAWB], w[W_PRESSURE], p.tower) if units > 0.0 else 0.0
     out[O_TOWER_SPEED] = speed
     out[O_CWST] = cwst_c
     out[O_CWRT] = cwst_c + rejected_w / (cw_kgs * CP_WATER_JKGK)
@@ -349,11 +347,13 @@ def evaluate_plant(u: F64, w: F64, halls: F64, plant: F64, out: F64) -> None:
     p = plant_of(plant)
     air_side(u, w, halls, p, out)
     water_side(u, w, p, out)
+    makeup_water(u, w, p, out)
 
 
 @kernel
 def water_side(u: F64, w: F64, p: PlantParams, out: F64) -> None:
-    """The second half of `evaluate_plant`: loop, machines and towers for what `air_side` has left in `out`."""
+    """The second half of `evaluate_plant`: loop, machines and towers for what `air_side` has left in `out`; without the
+    make-up water, which costs a tenth of the whole and is often worth nothing."""
     chilled_water(u, p, out)
     condenser_side(u, w, p, out)
     # Water that arrives warmer than asked for is heat left in the loop.
@@ -361,6 +361,17 @@ def water_side(u: F64, w: F64, p: PlantParams, out: F64) -> None:
     if short_k > ECONOMIZER_PULL_K:
         out[O_UNMET] += short_k * out[O_CHW_FLOW] * CP_WATER_JKGK
     out[O_COOLING] = out[O_CHILLER] + out[O_TOWER] + out[O_CHW_PUMP] + out[O_CW_PUMP] + out[O_CRAH_FAN] + out[O_SERVER_FAN]
+
+
+@kernel
+def makeup_water(u: F64, w: F64, p: PlantParams, out: F64) -> None:
+    """Make-up water of the towers for what `water_side` has left in `out`."""
+    out[O_MAKEUP] = 0.0
+    if condenser_units(u[U_CHILLERS], u[U_ECONOMIZER], p) > 0.0:
+        cells = max(u[U_CELLS], 1.0)
+        each_w = (out[O_ECONOMIZER] + out[O_CHILLER_LOAD] + out[O_CHILLER]) / cells
+        each_kgs = tower.makeup_kgs(out[O_TOWER_SPEED], each_w, w[W_OADB], w[W_OAWB], w[W_PRESSURE], p.tower)
+        out[O_MAKEUP] = cells * each_kgs
 
 
 @kernel
