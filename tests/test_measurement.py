@@ -142,6 +142,7 @@ def test_whole_plants_are_played_resumed_and_judged(tmp_path: Path) -> None:
     for name in ("shadow", "what_if"):
         assert found[name]["low"] < found[name]["saving"] < found[name]["high"]
     assert found["what_if"]["truth"] > 0.0
+    assert row["auto_rules_said_kwh"] == pytest.approx(row["fallback_kwh"], rel=0.25)
     assert np.isnan(found["switchback"]["low"]), "twelve hours are no pairs"
 
 

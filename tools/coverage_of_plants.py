@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from coolctl.control.decision import TERMS
 from coolctl.control.tick import IN_PROCESS
 from coolctl.controller import Controller
 from coolctl.edge.onnx_policy import load_policy
@@ -35,6 +36,7 @@ from coolctl.savings.measurement.whatif import Wanted, difference, tell
 from coolctl.savings.switchback import Assigned, schedule_of
 from coolctl.site import Site, load_site
 from coolctl.trace import columns, header, open_recording, pack
+from coolctl.web.heard import corrected_baseline_w
 from sim_plant.load import synthetic
 from sim_plant.plant import SimPlant
 from sim_plant.weather import HOURS, Weather, from_statistics
@@ -47,6 +49,8 @@ STATIONS = ("CHN_Guiyang", "CHN_Chongqing", "CHN_Lanzhou", "USA_CO_Golden_TMY3",
             "CHN_Shanghai", "DEU_Frankfurt_TMYx2009-2023", "CHN_XiAn", "CHN_Chengdu")  # fmt: skip
 ARMS = ("auto", "fallback", "switchback", "shadow")
 KEPT = ("fallback", "switchback", "shadow")
+POWERS = ("measured_w", "baseline_w", "model_w")
+POWER_TERMS = [TERMS.index(name) for name in POWERS]
 
 
 class Seeded(NamedTuple):
@@ -77,8 +81,17 @@ def draw(seed: int, folder: Path) -> Seeded:
     return Seeded(seed, load_site(path), weather.starting(start), start)
 
 
-def run(s: Seeded, arm: str, folder: Path | None, hours: float) -> tuple[float, float]:
-    """True energy of all cooling meters over the window, and of server fans beyond idle [kWh]; recorded into `folder`."""
+class Run(NamedTuple):
+    """Energies over the window [kWh]: true, of all cooling meters and of server fans beyond idle; and what the page said, tick
+    for tick, that the rules would have taken."""
+
+    kwh: float
+    server_fans_kwh: float
+    rules_said_kwh: float
+
+
+def run(s: Seeded, arm: str, folder: Path | None, hours: float) -> Run:
+    """One run of a seed, recorded into `folder`."""
     site, schedule = s.site, schedule_of(s.site)
     assert schedule is not None
     plant = SimPlant(site, s.weather, synthetic(s.seed), coarse=True, mismatch=MISMATCH, mismatch_seed=s.seed)
@@ -89,7 +102,7 @@ def run(s: Seeded, arm: str, folder: Path | None, hours: float) -> tuple[float, 
         head = header(site, policy.model_hash, "default", granted(arm, schedule.at(0.0)))
         recorder = Recorder(folder, arm, columns(site), head, rotate_s=math.inf, block_rows=1440)
     readings: Any = plant.reset(s.seed)
-    energy_j, fans_j, before = 0.0, 0.0, granted(arm, schedule.at(0.0))
+    energy_j, fans_j, said_j, said_w, before = 0.0, 0.0, 0.0, 0.0, granted(arm, schedule.at(0.0))
     for k in range(round(hours * 3600.0 / TICK_S)):
         now_s = k * TICK_S
         assigned = schedule.at(now_s)
@@ -106,11 +119,14 @@ def run(s: Seeded, arm: str, folder: Path | None, hours: float) -> tuple[float, 
         t = plant.truth
         energy_j += (t.chiller_w + t.tower_w + t.chw_pump_w + t.cw_pump_w + t.crah_fan_w) * TICK_S
         fans_j += (t.server_fan_w - t.server_fan_idle_w) * TICK_S
+        power = dict(zip(POWERS, decision.term_values[POWER_TERMS].tolist(), strict=True))
+        said_w = corrected_baseline_w(power) or said_w  # nothing is said in the first moments
+        said_j += said_w * TICK_S
     if recorder is not None:
         recorder.close()
         if recorder.failed:
             raise OSError(recorder.failed)
-    return energy_j / 3.6e6, fans_j / 3.6e6
+    return Run(energy_j / 3.6e6, fans_j / 3.6e6, said_j / 3.6e6)
 
 
 def granted(arm: str, assigned: Assigned) -> str:
@@ -136,7 +152,8 @@ def play(seed: int, keep: Path, hours: float = 24.0 * DAYS) -> dict[str, Any]:
             place.mkdir(exist_ok=True)
             for old in place.iterdir():
                 old.unlink()
-        row[f"{arm}_kwh"], row[f"{arm}_server_fans_kwh"] = (round(kwh, 4) for kwh in run(s, arm, place, hours))
+        for name, value in run(s, arm, place, hours)._asdict().items():
+            row[f"{arm}_{name}"] = round(value, 4)
         row[f"{arm}_cpu_s"] = round(time.process_time() - began, 1)
     return row
 
@@ -217,6 +234,14 @@ def table(rows: list[dict[str, Any]]) -> Iterator[str]:
             f"| {name} | {len(of)} | {covered} | {int((low > 0.0).sum())} "
             f"| {100 * truth.min():.1f} to {100 * truth.max():.1f} | {50 * (high - low).mean():.1f} "
             f"| {100 * (middle - truth).mean():+.2f} |"
+        )
+    of = [r for r in rows if math.isfinite(r.get("auto_rules_said_kwh", math.nan))]
+    if of:
+        off = [r["auto_rules_said_kwh"] / r["fallback_kwh"] - 1.0 for r in of]
+        yield ""
+        yield (
+            f"What the page said that the rules would take, against what they took: {100 * np.mean(off):+.1f} % in the mean of "
+            f"{len(of)} seeds, {100 * min(off):+.1f} to {100 * max(off):+.1f} %."
         )
 
 
