@@ -148,7 +148,7 @@ def test_compiled_equals_plain(rules: Tick) -> None:
         u, last = rng.uniform(rules.shield.lo, rules.shield.hi), rng.uniform(rules.shield.lo, rules.shield.hi)
         seen[0, :3] = rng.uniform((18.0, 0.3, 20.0), (26.0, 1.0, 28.0))
         now = Now(*rng.uniform((8.0, 14.0, 10.0, 0.0, 0.0), (18.0, 24.0, 25.0, 3.0, 1.0)).tolist())
-        args = (u, last, own, LOST_S, estimate(it_w=rng.uniform(2e5, 1e6)).w, now, rules.halls, rules.p, seen)
+        args = (u, last, own, LOST_S, estimate(it_w=rng.uniform(2e5, 1e6)).w, now, rules.halls, rules.p.row, seen)
         a, b = foresee_c(*args, np.zeros_like(seen)), plain(*args, np.zeros_like(seen))
         assert a == pytest.approx(b, rel=1e-9)
 

@@ -22,7 +22,7 @@ from coolctl.points import U_CHILLERS, U_CHW_DP, U_CHWST, U_CWST, U_ECONOMIZER, 
 from coolctl.psychro import CP_AIR_JKGK, CP_WATER_JKGK
 from coolctl.thermal import economizer, room
 from coolctl.thermal.dynamics import AIR_JK_PER_W, HEATSINK_JK_PER_W, RACK_JK_PER_W, STRUCTURE_WK_PER_W
-from coolctl.thermal.plant import W_HALL, W_PRESSURE, PlantParams, condenser_units, crah_air_kgs, plate_water_kgs
+from coolctl.thermal.plant import W_HALL, W_PRESSURE, PlantParams, condenser_units, crah_air_kgs, plant_of, plate_water_kgs
 
 F64 = NDArray[np.float64]
 
@@ -95,7 +95,7 @@ def _able_w(chillers: float, plates: float, return_c: float, flow_kgs: float, cw
 
 @kernel
 def foresee_c(
-    u: F64, last: F64, own: F64, leased_s: float, w: F64, now: Now, halls: F64, p: PlantParams, seen: F64, state: F64
+    u: F64, last: F64, own: F64, leased_s: float, w: F64, now: Now, halls: F64, plant: F64, seen: F64, state: F64
 ) -> float:
     """Hottest inlet [°C] of the next minutes if `u` holds for `leased_s` and the plant's own rules, `own`, follow.
 
@@ -103,6 +103,7 @@ def foresee_c(
     lately; `state` (as `seen`, STATES wide) is scratch. Machines that `u` stops stay stopped; those that it starts are not
     counted: they need minutes.
     """
+    p = plant_of(plant)
     heat_w, carried = _begin(last, w, now, halls, p, seen, state)
     rise_k = max(now.return_c - now.supply_c, WATER_RISE_MIN_K)
     half_jk = 0.5 * p.loop_volume_m3 * 998.0 * CP_WATER_JKGK
@@ -226,7 +227,7 @@ class Foresight:
         return self._blend
 
     def _foresee(self, u: F64, last: F64, w: F64, leased_s: float) -> float:
-        return float(foresee_c(u, last, self.own, leased_s, w, self._now, self._halls, self._p, self._seen, self._state))
+        return float(foresee_c(u, last, self.own, leased_s, w, self._now, self._halls, self._p.row, self._seen, self._state))
 
     def _read(self, last: F64, plant: Mapping[str, float]) -> Now:
         """What is measured of the plant, else what was published last."""

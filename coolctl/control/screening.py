@@ -21,7 +21,7 @@ from coolctl.thermal.plant import (
     O_UNMET,
     OUTPUTS,
     PlantParams,
-    air_side,
+    evaluate_air,
     evaluate_plant,
 )
 from coolctl.thermal.room import HallParams
@@ -78,7 +78,7 @@ class Screening:
         trial[U_CHW_DP] = self._lim.chw_dp_sp_max_pa
         there_c = est.plant["chwst"]
         trial[U_CHWST] = there_c if there_c == there_c else u[U_CHWST]
-        air_side(trial, est.w, self._fewer, self._p, self._out)
+        evaluate_air(trial, est.w, self._fewer, self._p.row, self._out)
         carried = 1.0 - self._out[O_UNMET] / max(self._out[O_HEAT], 1.0)
         return min(float(carried) if carried < 1.0 else ENOUGH, 1.0 / max(float(wanted.max()), 1e-3))
 
@@ -111,6 +111,6 @@ class Screening:
             return ENOUGH
         flow_kgs = est.plant["chw_flow"]
         if flow_kgs != flow_kgs:
-            air_side(u, est.w, self._halls, self._p, self._out)
+            evaluate_air(u, est.w, self._halls, self._p.row, self._out)
             flow_kgs = self._out[O_CHW_FLOW]
         return float((self._p.chw_pumps - 1.0) * self._p.chw_pump.flow_nom_kgs / max(flow_kgs, 0.1))

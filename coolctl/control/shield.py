@@ -25,7 +25,7 @@ from coolctl.thermal.plant import (
     OUTPUTS,
     W_HALL,
     PlantParams,
-    air_side,
+    evaluate_air,
     evaluate_plant,
 )  # fmt: skip
 
@@ -226,7 +226,7 @@ class Shield:
         for _ in range(EVALUATE_AGAIN):
             there[:] = u
             there[U_CHWST] = max(u[U_CHWST], there_c) if u[U_CHW_DP] < self.hi[U_CHW_DP] else u[U_CHWST]
-            air_side(there, c.est.w, self._halls, self._p, self._out)
+            evaluate_air(there, c.est.w, self._halls, self._p.row, self._out)
             if not (self._out[O_VALVE] > COIL_VALVE_MAX or self._out[O_UNMET] > 0.0):
                 return
             if u[U_CHW_DP] < self.hi[U_CHW_DP] and np.isnan(c.own_u[U_CHW_DP]):

@@ -351,6 +351,12 @@ def evaluate_plant(u: F64, w: F64, halls: F64, plant: F64, out: F64) -> None:
 
 
 @kernel
+def evaluate_air(u: F64, w: F64, halls: F64, plant: F64, out: F64) -> None:
+    """The first half of `evaluate_plant` alone: fans, inlets, coils and the water that they draw."""
+    air_side(u, w, halls, plant_of(plant), out)
+
+
+@kernel
 def water_side(u: F64, w: F64, p: PlantParams, out: F64) -> None:
     """The second half of `evaluate_plant`: loop, machines and towers for what `air_side` has left in `out`; without the
     make-up water, which costs a tenth of the whole and is often worth nothing."""
