@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from foretold import Foretold
 from test_shield import CALM, SAT, changed, context, estimate, held, named
 
 from coolctl.control import foresight
+from coolctl.control.estimate import Estimate
 from coolctl.control.fixed_rules import B1
 from coolctl.control.foresight import Foresight, Now, foresee_c
 from coolctl.control.tick import Tick
@@ -151,6 +153,54 @@ def test_compiled_equals_plain(rules: Tick) -> None:
         args = (u, last, own, LOST_S, estimate(it_w=rng.uniform(2e5, 1e6)).w, now, rules.halls, rules.p, seen)
         a, b = foresee_c(*args, np.zeros_like(seen)), plain(*args, np.zeros_like(seen))
         assert a == pytest.approx(b, rel=1e-9)
+
+
+def drawn(rng: np.random.Generator, tick: Tick, now_s: float) -> tuple[np.ndarray, np.ndarray, Estimate, np.ndarray]:
+    """Any wish, what was published before it, and a plant as it may be seen, with holes."""
+    count, u, last = len(tick.halls), rng.uniform(tick.shield.lo, tick.shield.hi), rng.uniform(tick.shield.lo, tick.shield.hi)
+    u[U_CHW_DP] = rng.choice([u[U_CHW_DP], 100.0])
+    supply_c = rng.uniform(6.0, 20.0) if rng.random() < 0.9 else rng.uniform(30.0, 60.0)
+    plant = {
+        "chwst": supply_c, "chwrt": supply_c + rng.uniform(-1.0, 12.0), "cwst": rng.uniform(4.0, 26.0),
+        "chillers_on": rng.integers(0, 4), "economizer_on": rng.integers(0, 2),
+    }  # fmt: skip
+    plant = {name: float(value) if rng.random() < 0.9 else np.nan for name, value in plant.items()}
+    seen = {
+        "sat_c": rng.uniform(16.0, 27.0, count), "fan_speed": rng.uniform(0.0, 1.0, count), "inlet_max_c": rng.uniform(18.0, 32.0, count),
+    }  # fmt: skip
+    demand = rng.uniform(0.1, 1.2, count)
+    for values in (*seen.values(), demand):
+        values[rng.random(count) < 0.1] = np.nan
+    w = np.concatenate([[18.0, 12.0, rng.uniform(75e3, 1e5)], tick.halls[:, 0] * rng.uniform(0.1, 1.1, count)])
+    return u, last, estimate(now_s, plant=plant, w=w, **seen), demand
+
+
+VARIANTS = {
+    "one hall": lambda p: p,
+    "plates beside the condensers": lambda p: p._replace(economizer=p.economizer._replace(parallel=1.0)),
+    "little water": lambda p: p._replace(loop_volume_m3=0.4, buffer_m3=0.0),
+    "a buffer": lambda p: p._replace(loop_volume_m3=20.0, buffer_m3=30.0),
+    "two halls": lambda p: p,
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_foresight_is_the_one_that_is_described(site: Site, two_halls: Site, variant: str) -> None:
+    """Against a second writing of it: tick for tick the same hottest rack, the same verdict and the same way out."""
+    tick = Tick(two_halls if variant == "two halls" else site, None, "fallback")
+    p, rng = VARIANTS[variant](tick.p), np.random.default_rng(list(VARIANTS).index(variant))
+    ours, theirs = Foresight(tick.halls, p, 24.0, LOST_S), Foretold(tick.halls, p, 24.0, LOST_S)
+    now_s, late = 1e5, 0
+    for _ in range(20):
+        u, last, est, demand = drawn(rng, tick, now_s)
+        assert ours.look(u, last, est, demand) == theirs.look(u, last, est, demand)
+        assert ours.hottest_c == pytest.approx(theirs.hottest_c, rel=1e-9)
+        colder = np.where(tick.shield.warm_sign > 0.0, tick.shield.lo, tick.shield.hi)
+        if theirs.hottest_c > theirs.bar_c:
+            assert ours.nearest(u, colder, last, est) == pytest.approx(theirs.nearest(u, colder), rel=1e-9)
+            late += 1
+        now_s += float(rng.choice([1.0, 5.0, 30.0, 60.0, 300.0, -10.0]))
+    assert late >= 3
 
 
 def test_chillers_of_the_wish_that_stop_are_not_counted(rules: Tick) -> None:
