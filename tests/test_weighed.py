@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from test_shield import estimate
 from weighed import Weighed
 
 from coolctl.control.estimate import Estimate
-from coolctl.control.heat import HeatWitness
+from coolctl.control.heat import HeatWitness, weigh_heat
 from coolctl.points import Snapshot
 from coolctl.site import Site, load_site
 from coolctl.thermal.params import hall_array
@@ -81,3 +82,110 @@ def test_the_judgement_is_the_one_that_is_described(site: Site, edited_site: Cal
         seen |= {(hall.over, hall.doubted) for hall in theirs.halls}
         now_s += float(meters.rng.choice([1.0, 5.0, 5.0, 30.0, 90.0, -3.0]))
     assert len(seen) == 4, "not everything was met"
+
+
+# -- weigh_heat at its edges: one hall of 1 MW, 100 kW said; 3 % of the design load are slack
+
+NOM_W, SAID_W, SLACK_W = 1e6, 1e5, 3e4
+
+
+class Scales:
+    """One hall's judgement, weighing by weighing, with what is held from one to the next."""
+
+    def __init__(self, halls: int = 1):
+        self.slow_sat_c, self.over_s, self.well_s = np.full(halls, 22.0), np.full(halls, np.nan), np.zeros(halls)
+        self.over, self.doubted = np.zeros(halls, dtype=np.bool_), np.zeros(halls, dtype=np.bool_)
+        self.found = False
+
+    def weigh(
+        self, air_w: float | list[float], dt_s: float = 5.0, water_w: float = np.nan, sat_c: float = 22.0, said_w: Any = SAID_W
+    ) -> tuple[bool, bool]:
+        """Whether the first hall's meter is over now, and doubted."""
+        count = len(self.over)
+        air, said = (np.broadcast_to(np.array(v, dtype=float), count).copy() for v in (air_w, said_w))
+        nom, sat = np.full(count, NOM_W), np.full(count, sat_c)
+        self.found = weigh_heat(
+            air, said, nom, sat, water_w, dt_s, self.slow_sat_c, self.over_s, self.well_s, self.over, self.doubted
+        )  # fmt: skip
+        return bool(self.over[0]), bool(self.doubted[0])
+
+
+def above(x: float) -> float:
+    return float(np.nextafter(x, np.inf))
+
+
+def below(x: float) -> float:
+    return float(np.nextafter(x, -np.inf))
+
+
+def test_a_meter_is_over_from_just_above_the_ratio_that_holds() -> None:
+    """2.5 times what was said whatever the water says; 1.6 times where it agrees."""
+    plain_w, with_water_w = 2.5 * SAID_W + SLACK_W, 1.6 * SAID_W + SLACK_W
+    assert not Scales().weigh(plain_w, water_w=0.0)[0] and Scales().weigh(above(plain_w), water_w=0.0)[0]
+    assert not Scales().weigh(with_water_w)[0] and Scales().weigh(above(with_water_w))[0]
+    assert not Scales().weigh(above(with_water_w), water_w=0.0)[0]
+
+
+def test_water_agrees_from_half_of_what_is_missing_on() -> None:
+    """In all halls together what was said, and half of the largest gap."""
+    air_w, needed_w = 2e5, SAID_W + 0.5 * (2e5 - SAID_W)
+    assert Scales().weigh(air_w, water_w=needed_w)[0] and not Scales().weigh(air_w, water_w=below(needed_w))[0]
+    three, said_w = [2e5, 2.2e5, np.nan], [SAID_W, 1.5e5, np.nan]
+    needed_w = SAID_W + 1.5e5 + 0.5 * (2e5 - SAID_W)
+    assert Scales(3).weigh(three, water_w=needed_w, said_w=said_w)[0]
+    assert not Scales(3).weigh(three, water_w=below(needed_w), said_w=said_w)[0]
+
+
+def test_a_hall_whose_supply_air_is_falling_is_not_judged() -> None:
+    """Colder by more than 1.5 K than it was over the last minute; a minute is 60 s."""
+    for off_k, judged in ((-1.4, True), (-1.6, False)):
+        s = Scales()
+        s.slow_sat_c[0] = 22.0
+        assert s.weigh(5e5, dt_s=1e-9, sat_c=22.0 + off_k)[0] is judged
+    edge = Scales()
+    edge.slow_sat_c[0] = 22.0
+    assert edge.weigh(5e5, dt_s=0.0, sat_c=20.5)[0], "by 1.5 K to the bit it is"
+    slow = Scales()
+    slow.weigh(5e5, dt_s=60.0, sat_c=18.0)
+    assert slow.slow_sat_c[0] == pytest.approx(18.0 + 4.0 * np.exp(-1.0), rel=1e-12) and slow.over[0]
+
+
+@pytest.mark.parametrize(("air_w", "needed_s"), [(2e5, 30.0), (4e5, 10.0)])
+def test_doubt_needs_its_time_from_the_first_look_that_is_over(air_w: float, needed_s: float) -> None:
+    s = Scales()
+    assert s.weigh(air_w, dt_s=7.0) == (True, False)  # the time before it is not counted
+    assert s.weigh(air_w, dt_s=below(needed_s)) == (True, False)
+    s = Scales()
+    s.weigh(air_w, dt_s=7.0)
+    assert s.weigh(air_w, dt_s=needed_s) == (True, True) and s.found
+    s = Scales()
+    s.weigh(air_w)
+    s.weigh(air_w, dt_s=below(needed_s))
+    s.weigh(SAID_W)
+    assert s.weigh(air_w, dt_s=needed_s) == (True, False)  # it began anew
+
+
+def test_doubt_ends_after_ten_minutes_in_which_both_agree() -> None:
+    clear_w = 1.25 * SAID_W + SLACK_W
+    for air_w, ends in ((below(clear_w), True), (clear_w, False)):
+        s = Scales()
+        s.weigh(2e5)
+        s.weigh(2e5, dt_s=30.0)
+        assert s.weigh(air_w, dt_s=below(600.0)) == (False, True) and s.found
+        assert s.weigh(air_w, dt_s=1e-9) == (False, not ends) and s.found is not ends
+    s = Scales()
+    s.weigh(2e5)
+    s.weigh(2e5, dt_s=30.0)
+    s.weigh(SAID_W, dt_s=599.0)
+    s.weigh(clear_w, dt_s=5.0)  # once not so clear: the ten minutes begin anew, with nothing
+    assert s.weigh(SAID_W, dt_s=599.5)[1] and not s.weigh(SAID_W, dt_s=0.5)[1]
+
+
+def test_nothing_is_found_in_a_sound_hall_and_something_where_any_hall_is_over() -> None:
+    s = Scales(2)
+    s.weigh([SAID_W, SAID_W])
+    assert s.found is False
+    s.weigh([5e5, SAID_W])
+    assert s.found and s.over.tolist() == [True, False]
+    s.weigh([SAID_W, 5e5])
+    assert s.found and s.over.tolist() == [False, True]
