@@ -104,9 +104,8 @@ class Scales:
         count = len(self.over)
         air, said = (np.broadcast_to(np.array(v, dtype=float), count).copy() for v in (air_w, said_w))
         nom, sat = np.full(count, NOM_W), np.full(count, sat_c)
-        self.found = weigh_heat(
-            air, said, nom, sat, water_w, dt_s, self.slow_sat_c, self.over_s, self.well_s, self.over, self.doubted
-        )  # fmt: skip
+        held = (self.slow_sat_c, self.over_s, self.well_s, self.over, self.doubted)
+        self.found = bool(weigh_heat(air, said, nom, sat, water_w, dt_s, *held))
         return bool(self.over[0]), bool(self.doubted[0])
 
 
