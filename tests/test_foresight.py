@@ -16,6 +16,7 @@ from coolctl.points import U_CHILLERS, U_CHW_DP, U_CHWST, U_HALL
 from coolctl.site import Site
 
 DEMAND = np.array([0.5])
+SOME = estimate(plant={"chwrt": 20.0})
 LOST_S = 17.0
 
 
@@ -158,11 +159,11 @@ def test_compiled_equals_plain(rules: Tick) -> None:
 def drawn(rng: np.random.Generator, tick: Tick, now_s: float) -> tuple[np.ndarray, np.ndarray, Estimate, np.ndarray]:
     """Any wish, what was published before it, and a plant as it may be seen, with holes."""
     count, u, last = len(tick.halls), rng.uniform(tick.shield.lo, tick.shield.hi), rng.uniform(tick.shield.lo, tick.shield.hi)
-    u[U_CHW_DP] = rng.choice([u[U_CHW_DP], 100.0])
+    u[U_CHW_DP], last[U_CHW_DP] = rng.choice([u[U_CHW_DP], 100.0]), rng.choice([last[U_CHW_DP], 100.0])
     supply_c = rng.uniform(6.0, 20.0) if rng.random() < 0.9 else rng.uniform(30.0, 60.0)
     plant = {
         "chwst": supply_c, "chwrt": supply_c + rng.uniform(-1.0, 12.0), "cwst": rng.uniform(4.0, 26.0),
-        "chillers_on": rng.integers(0, 4), "economizer_on": rng.integers(0, 2),
+        "chillers_on": rng.integers(0, 4), "economizer_on": rng.choice([0.0, 0.5, 0.52, 1.0]),
     }  # fmt: skip
     plant = {name: float(value) if rng.random() < 0.9 else np.nan for name, value in plant.items()}
     seen = {
@@ -178,6 +179,9 @@ def drawn(rng: np.random.Generator, tick: Tick, now_s: float) -> tuple[np.ndarra
 VARIANTS = {
     "one hall": lambda p: p,
     "plates beside the condensers": lambda p: p._replace(economizer=p.economizer._replace(parallel=1.0)),
+    "small machines": lambda p: p._replace(chiller=p.chiller._replace(capacity_ref_w=5e4), buffer_m3=0.0),
+    "half a set of plates": lambda p: p._replace(economizer=p.economizer._replace(present=0.5)),
+    "a little more than half": lambda p: p._replace(economizer=p.economizer._replace(present=0.52)),
     "little water": lambda p: p._replace(loop_volume_m3=0.4, buffer_m3=0.0),
     "a buffer": lambda p: p._replace(loop_volume_m3=20.0, buffer_m3=30.0),
     "two halls": lambda p: p,
@@ -189,9 +193,10 @@ def test_foresight_is_the_one_that_is_described(site: Site, two_halls: Site, var
     """Against a second writing of it: tick for tick the same hottest rack, the same verdict and the same way out."""
     tick = Tick(two_halls if variant == "two halls" else site, None, "fallback")
     p, rng = VARIANTS[variant](tick.p), np.random.default_rng(list(VARIANTS).index(variant))
-    ours, theirs = Foresight(tick.halls, p, 24.0, LOST_S), Foretold(tick.halls, p, 24.0, LOST_S)
+    leased_s = 30.0 if variant == "a buffer" else LOST_S  # of which the rest of the five minutes is whole steps
+    ours, theirs = Foresight(tick.halls, p, 24.0, leased_s), Foretold(tick.halls, p, 24.0, leased_s)
     now_s, late = 1e5, 0
-    for _ in range(20):
+    for _ in range(14):
         u, last, est, demand = drawn(rng, tick, now_s)
         assert ours.look(u, last, est, demand) == theirs.look(u, last, est, demand)
         assert ours.hottest_c == pytest.approx(theirs.hottest_c, rel=1e-9)
@@ -201,6 +206,40 @@ def test_foresight_is_the_one_that_is_described(site: Site, two_halls: Site, var
             late += 1
         now_s += float(rng.choice([1.0, 5.0, 30.0, 60.0, 300.0, -10.0]))
     assert late >= 3
+
+
+def test_what_comes_too_late_does_so_by_more_than_a_twentieth_of_a_kelvin(rules: Tick) -> None:
+    """And where the rules would do no better now, by so much more than they would."""
+    wish = changed(fan=0.45)
+    hottest_c = foreseen(rules, wish)
+    assert looking(rules, hottest_c - 0.052).look(wish, CALM, SOME, DEMAND)
+    assert not looking(rules, hottest_c - 0.048).look(wish, CALM, SOME, DEMAND)
+    now_c = foreseen(rules, CALM, leased_s=0.0)
+    assert hottest_c > now_c + 1.0 and looking(rules, now_c - 5.0).look(wish, CALM, SOME, DEMAND)
+    assert not looking(rules, hottest_c).look(wish, CALM, SOME, DEMAND), "at the limit is within it"
+
+
+def test_racks_that_nobody_measures_stand_where_the_model_has_them(rules: Tick) -> None:
+    unknown = SOME._replace(inlet_max_c=np.array([np.nan]))
+    ours, theirs = looking(rules), Foretold(rules.halls, rules.p, 26.5, LOST_S)
+    ours.look(CALM, CALM, unknown, DEMAND)
+    theirs.look(CALM, CALM, unknown, DEMAND)
+    assert ours.hottest_c == pytest.approx(theirs.hottest_c, rel=1e-12)
+
+
+def test_water_nearly_as_warm_as_the_air_that_comes_back_says_that_the_coil_is_better_than_its_record(rules: Tick) -> None:
+    """By a hundred-thousandth of a kelvin: half a watt by the record, and yet it carries the hall."""
+    theirs = Foretold(rules.halls, rules.p, 26.5, LOST_S)
+    theirs.look(CALM, CALM, SOME, DEMAND)
+    (hall,), _ = theirs._halls(14.0, 0.6, SOME.w[2])
+    water_c = hall.mass_c - 1e-5
+    warm = estimate(plant={"chwst": water_c, "chwrt": water_c + 4.0})
+    ours = looking(rules)
+    ours.look(CALM, CALM, warm, DEMAND)
+    theirs = Foretold(rules.halls, rules.p, 26.5, LOST_S)
+    theirs.look(CALM, CALM, warm, DEMAND)
+    assert 0.0 < 0.85 * hall.coil_w((60e3 / rules.p.chw_pump.head_static_pa) ** 0.5, water_c, SOME.w[2]) < 1.0
+    assert ours.hottest_c == pytest.approx(theirs.hottest_c, rel=1e-6)
 
 
 def test_chillers_of_the_wish_that_stop_are_not_counted(rules: Tick) -> None:
