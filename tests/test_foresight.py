@@ -160,6 +160,7 @@ def drawn(rng: np.random.Generator, tick: Tick, now_s: float) -> tuple[np.ndarra
     """Any wish, what was published before it, and a plant as it may be seen, with holes."""
     count, u, last = len(tick.halls), rng.uniform(tick.shield.lo, tick.shield.hi), rng.uniform(tick.shield.lo, tick.shield.hi)
     u[U_CHW_DP], last[U_CHW_DP] = rng.choice([u[U_CHW_DP], 100.0]), rng.choice([last[U_CHW_DP], 100.0])
+    u[U_HALL + 1] = rng.choice([u[U_HALL + 1], 0.0], p=[0.8, 0.2])  # a fan that is asked to stand
     supply_c = rng.uniform(6.0, 20.0) if rng.random() < 0.9 else rng.uniform(30.0, 60.0)
     plant = {
         "chwst": supply_c, "chwrt": supply_c + rng.uniform(-1.0, 12.0), "cwst": rng.uniform(4.0, 26.0),
