@@ -19,6 +19,7 @@ class Equal(NamedTuple):
 G, L, J = "coolctl/gateway.py", "coolctl/lease.py", "coolctl/strict_json.py"
 D, R, C = "coolctl/dialects/native.py", "coolctl/dialects/route.py", "coolctl/dialects/decoder.py"
 M, S, P = "coolctl/control/mode.py", "coolctl/control/shield.py", "coolctl/proof.py"
+F, H, X = "coolctl/control/foresight.py", "coolctl/control/heat.py", "coolctl/control/machines.py"
 
 CLIP = "np.clip is min(max(a, low), high): which of the first two comes first is the same"
 SIGN = "every entry of warm_sign is +1 or -1, never nought"
@@ -28,6 +29,9 @@ FLOOR = "lets the check run once more, which then only lifts to the count of bef
 SEEN = "a seen count that is not known comes second in min() and so loses: running() answers the same either way"
 BEFORE_PROOF = "read only in states that are entered by a line that sets it"
 WIDE = "air_side leaves heat only where a coil has all the water there is, and its valve then reads 1"
+NO_BMS = "read only once the BMS has said its clock, and the word that says it sets this too"
+ALIKE = "two arrays that begin alike and hold only what the kernel put there"
+FIRST = "in the first look nothing is held yet that time could change, and the clear time begins anew with every doubt"
 PULL = "water more than 0.2 K too warm counts as heat not met in evaluate_plant, so the clause before has said no already"
 
 EQUALS: tuple[Equal, ...] = (
@@ -53,6 +57,14 @@ EQUALS: tuple[Equal, ...] = (
         "set_hand empties `applied`, and while it lasts _admit refuses whatever would fill it",
     ),
     Equal(G, "if not self.leased and self.applied:", "if not self.leased and True:", "forgetting what is forgotten already"),
+    Equal(G, "self._bms_heard_s = -math.inf", "self._bms_heard_s = math.inf", NO_BMS),
+    Equal(G, "self._bms_heard_s = -math.inf", "pass", NO_BMS),
+    Equal(
+        G,
+        "if self._bms_tick.nonce and self._bms_heard_s == -math.inf:",
+        "if True and self._bms_heard_s == -math.inf:",
+        NO_BMS,
+    ),
     # leases
     Equal(
         L,
@@ -150,6 +162,65 @@ EQUALS: tuple[Equal, ...] = (
             ("self._out[O_CHWST] <= trial[U_CHWST] + 0.3", "self._out[O_CHWST] <= trial[U_CHWST] + 0.33"),
         )
     ),
+    # foresight
+    Equal(F, "STATES = 8", "STATES = 9", "one more column that nobody reads"),
+    Equal(
+        F,
+        "bias_k = lately_k if not off_k >= lately_k and lately_k == lately_k else off_k",
+        "bias_k = lately_k if not off_k > lately_k and lately_k == lately_k else off_k",
+        "where both are the same either is the answer",
+    ),
+    *(
+        Equal(F, "if plates > 0.5 and p.economizer.present > 0.5:", after, "`present` is 0 or 1, by its record and by the site file")
+        for after in ("if plates > 0.5 and p.economizer.present >= 0.5:", "if plates > 0.5 and p.economizer.present > 0.55:")
+    ),
+    Equal(F, "hottest_c, t_s = -273.0, 0.0", "hottest_c, t_s = -300.3, 0.0", "the first hall of the first step is warmer than either"),
+    Equal(
+        F,
+        "tau_s = SUPPLY_UP_TAU_S if sat_sp_c > state[h, N_SAT] else SUPPLY_DOWN_TAU_S",
+        "tau_s = SUPPLY_UP_TAU_S if sat_sp_c >= state[h, N_SAT] else SUPPLY_DOWN_TAU_S",
+        "where both are the same there is no way to go, however fast",
+    ),
+    Equal(
+        F,
+        "sat_c = state[h, N_SAT] + min(step_s / tau_s, 1.0) * (sat_sp_c - state[h, N_SAT])",
+        "sat_c = state[h, N_SAT] + min(step_s / tau_s, 1.1) * (sat_sp_c - state[h, N_SAT])",
+        "no step is as long as the shorter of the two time constants",
+    ),
+    Equal(F, "self._now = Now(*[np.nan] * len(Now._fields))", "pass", "look sets it before anything reads it"),
+    Equal(
+        F,
+        "dt_s = min(max(est.now_s - self._read_s, 0.0), DT_MAX_S) if self._read_s == self._read_s else 0.0",
+        "dt_s = min(max(est.now_s - self._read_s, 0.0), DT_MAX_S) if self._read_s == self._read_s else 1.0",
+        "in the first look nothing is remembered that time could change",
+    ),
+    Equal(F, "if self.hottest_c <= self._limit_c:", "if self.hottest_c < self._limit_c:", "who stands at the very limit is below the bar, which is above it"),
+    # IT power
+    Equal(H, "given_w *= GIVEN_OFF if given_w > 0.0 else TAKEN_UP", "given_w *= GIVEN_OFF if given_w >= 0.0 else TAKEN_UP", "nothing given off is nothing by either share"),
+    Equal(H, "all_said_w, missing_w = 0.0, 0.0", "all_said_w, missing_w = 0.0, 1.0", "asked for only where more than 3 % of a hall's design load is missing: that is more than a watt"),
+    Equal(H, "if air_w[h] - said_w[h] > missing_w:", "if air_w[h] - said_w[h] >= missing_w:", "it is set to what it is"),
+    Equal(
+        H,
+        "dt_s = min(max(since_s, 0.0), 60.0) if since_s == since_s else 0.0",
+        "dt_s = min(max(since_s, 0.0), 60.0) if since_s == since_s else 1.0",
+        FIRST,
+    ),
+    Equal(
+        H,
+        "self._metered_w, est.sat_c, rat_c, est.fan_speed, est.w[W_PRESSURE], self._halls, dt_s, self._mass_c, self._slow_c,",
+        "self._metered_w, est.sat_c, rat_c, est.fan_speed, est.w[W_PRESSURE], self._halls, dt_s, self._slow_c, self._mass_c,",
+        ALIKE,
+    ),
+    Equal(
+        H,
+        "self.air_w, self._said_w, self._nom_w, est.sat_c, self._water_w if water_w == water_w else np.nan, dt_s, self._sat_c,",
+        "self.air_w, self._said_w, self._nom_w, est.sat_c, self._water_w if water_w == water_w else np.nan, dt_s, self._over_s,",
+        ALIKE,
+    ),
+    Equal(H, "self._over_s, self._well_s, self._over, self.doubted,", "self._well_s, self._over_s, self._over, self.doubted,", FIRST),
+    # machines
+    Equal(X, "self._available, self._fewer, self._dark = np.nan, 0, 0", "self._available, self._fewer, self._dark = np.nan, 1, 0", "nothing is fewer than what is not known: the first look sets it to nought"),
+    Equal(X, "if one or not available < self._available:", "if one or not available <= self._available:", "where both are the same it is set to what it is"),
     # the decoder
     Equal(C, "if TYPE_CHECKING:", "if not (TYPE_CHECKING):", "a name for annotations alone, which nothing evaluates"),
     *(

@@ -13,7 +13,7 @@ from test_shield import estimate
 from weighed import Weighed
 
 from coolctl.control.estimate import Estimate
-from coolctl.control.heat import HeatWitness, weigh_heat
+from coolctl.control.heat import HeatWitness, follow_heat, weigh_heat
 from coolctl.points import Snapshot
 from coolctl.site import Site, load_site
 from coolctl.thermal.params import hall_array
@@ -189,3 +189,19 @@ def test_nothing_is_found_in_a_sound_hall_and_something_where_any_hall_is_over()
     assert s.found and s.over.tolist() == [True, False]
     s.weigh([SAID_W, 5e5])
     assert s.found and s.over.tolist() == [False, True]
+
+
+def test_what_a_meter_said_is_forgotten_over_45_seconds_and_what_it_says_more_counts_at_once(site: Site) -> None:
+    """A load that falls by nine tenths: a third of the fall is still counted 45 s later."""
+    halls = hall_array(site)
+    said_w, one = np.array([np.nan]), [np.full(1, np.nan) for _ in range(3)]
+    mass_c, slow_c, air_w = one
+    for metered_w, dt_s, expected_w in (
+        (1e6, 1.0, 1e6),
+        (1e5, 45.0, 1e5 + 9e5 * np.exp(-1.0)),
+        (2e6, 1.0, 2e6),
+        (np.nan, 60.0, 2e6),
+    ):
+        seen = [np.array([x]) for x in (metered_w, 22.0, 34.0, 0.6)]
+        follow_heat(*seen, 88e3, halls, dt_s, mass_c, slow_c, said_w, air_w)
+        assert said_w[0] == pytest.approx(expected_w, rel=1e-12)
