@@ -87,7 +87,8 @@ def test_a_command_without_effect_is_named_once_the_plant_has_had_its_time(
     effects = Effects(1, START_S)
     assert after(effects, CALM, CALM, 10.0) == []
     assert after(effects, measured, CALM, patience_s + 60.0) == []
-    assert after(effects, measured, CALM, 10.0) == [k]
+    effects.observe(estimate(), measured, CALM, True, 1.0)
+    assert effects.missing() == [k]
     assert after(effects, CALM, CALM, 10.0) == []
 
 
