@@ -31,6 +31,7 @@ BEFORE_PROOF = "read only in states that are entered by a line that sets it"
 WIDE = "air_side leaves heat only where a coil has all the water there is, and its valve then reads 1"
 NO_BMS = "read only once the BMS has said its clock, and the word that says it sets this too"
 ALIKE = "two arrays that begin alike and hold only what the kernel put there"
+PRESENT = "`present` is 0 or 1, by its record and by the site file"
 FIRST = "in the first look nothing is held yet that time could change, and the clear time begins anew with every doubt"
 PULL = "water more than 0.2 K too warm counts as heat not met in evaluate_plant, so the clause before has said no already"
 
@@ -162,6 +163,39 @@ EQUALS: tuple[Equal, ...] = (
             ("self._out[O_CHWST] <= trial[U_CHWST] + 0.3", "self._out[O_CHWST] <= trial[U_CHWST] + 0.33"),
         )
     ),
+    Equal(
+        S,
+        "self._is_fan = np.isin(np.arange(U_HALL + 2 * count), np.arange(U_HALL + 1, U_HALL + 2 * count, 2))",
+        "self._is_fan = np.isin(np.arange(U_HALL + 2 * count), np.arange(U_HALL + 1, U_HALL + 3 * count, 2))",
+        "looked for among the positions that there are: those beyond are found nowhere",
+    ),
+    Equal(
+        S,
+        "colder, own = u.copy(), np.clip(self.foresight.own, self.lo, self.hi)",
+        "colder, own = u.copy(), np.clip(self.lo, self.foresight.own, self.hi)",
+        CLIP,
+    ),
+    Equal(
+        S,
+        "np.clip(colder, c.baseline_u - self.authority, c.baseline_u + self.authority, out=colder)",
+        "np.clip(c.baseline_u - self.authority, colder, c.baseline_u + self.authority, out=colder)",
+        CLIP,
+    ),
+    Equal(
+        S,
+        "colder = np.where(self.warm_sign > 0.0, np.minimum(u, colder), np.maximum(u, colder))",
+        "colder = np.where(self.warm_sign >= 0.0, np.minimum(u, colder), np.maximum(u, colder))",
+        SIGN,
+    ),
+    *(
+        Equal(
+            S,
+            "lo = [lim.chwst_sp_min_c, lim.chw_dp_sp_min_pa, 0.0 if p.economizer.present > 0.5 else 1.0, lim.cwst_sp_min_c, 1.0,",
+            f"lo = [lim.chwst_sp_min_c, lim.chw_dp_sp_min_pa, 0.0 if p.economizer.present {after} else 1.0, lim.cwst_sp_min_c, 1.0,",
+            PRESENT,
+        )
+        for after in (">= 0.5", "> 0.55")
+    ),
     # foresight
     Equal(F, "STATES = 8", "STATES = 9", "one more column that nobody reads"),
     Equal(
@@ -171,7 +205,7 @@ EQUALS: tuple[Equal, ...] = (
         "where both are the same either is the answer",
     ),
     *(
-        Equal(F, "if plates > 0.5 and p.economizer.present > 0.5:", after, "`present` is 0 or 1, by its record and by the site file")
+        Equal(F, "if plates > 0.5 and p.economizer.present > 0.5:", after, PRESENT)
         for after in ("if plates > 0.5 and p.economizer.present >= 0.5:", "if plates > 0.5 and p.economizer.present > 0.55:")
     ),
     Equal(F, "hottest_c, t_s = -273.0, 0.0", "hottest_c, t_s = -300.3, 0.0", "the first hall of the first step is warmer than either"),

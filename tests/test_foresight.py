@@ -11,7 +11,9 @@ from coolctl.control import foresight
 from coolctl.control.estimate import Estimate
 from coolctl.control.fixed_rules import B1
 from coolctl.control.foresight import Foresight, Now, foresee_c
-from coolctl.control.tick import Tick
+from coolctl.control.shield import LOST_S as SHIELD_LOST_S
+from coolctl.control.tick import NOTICED_S, Tick
+from coolctl.edge_schema import GatewayTable
 from coolctl.points import U_CHILLERS, U_CHW_DP, U_CHWST, U_HALL
 from coolctl.site import Site
 
@@ -103,6 +105,31 @@ def test_a_command_that_comes_too_late_goes_towards_the_plants_own_until_it_does
     # The nearest that passes: what lies a little back towards the wish does not.
     assert not f.look(u, last, est, DEMAND)
     assert f.look(wish + 0.9 * (u - wish), last, est, DEMAND)
+
+
+def test_a_machine_that_was_to_stop_runs_on_where_the_command_comes_too_late(rules: Tick) -> None:
+    """One of two chillers could go by what they carry; not in the same breath as the air."""
+    last, wish = changed(sat=24.0, fan=0.57, chillers=2.0), changed(sat=24.0, fan=0.515, chillers=1.0)
+    racks = {"inlet_max_c": np.array([25.65]), "hottest_c": 25.65, "fan_speed": np.array([0.57]), "plant": {"chillers_on": 2.0}}
+    before, est = estimate(1e5, sat_c=np.array([23.1]), **racks), estimate(1e5 + 11.0, sat_c=np.array([24.0]), **racks)
+    shield = held(rules, last)
+    shield.foresight.look(last, last, before, DEMAND)
+    u, bits = shield.limit(wish, context(est), 11.0)
+    assert u[U_CHILLERS] == 2.0 and named(bits, U_CHILLERS) == {"then_fallback"}
+    assert held(rules, last).limit(wish, context(before), 11.0)[0][U_CHILLERS] == 1.0, "without the air it may"
+
+
+def test_up_to_where_racks_are_rescued_the_shield_lets_them_come(rules: Tick) -> None:
+    """Half a kelvin over their limit of 26 °C: a command after which they stand at 25.6 °C is left alone."""
+    last, wish = changed(sat=24.0, fan=0.57), changed(sat=24.0, fan=0.515)
+    est = estimate(inlet_max_c=np.array([25.5]), hottest_c=25.5, fan_speed=np.array([0.57]), sat_c=np.array([24.0]))
+    shield = held(rules, last)
+    u, bits = shield.limit(wish, context(est), 11.0)
+    assert 25.55 < shield.foresight.hottest_c < 26.5 and not bits.any() and u.tolist() == wish.tolist()
+
+
+def test_a_lost_controller_is_missed_after_its_lease_and_the_time_to_notice() -> None:
+    assert GatewayTable().ttl_s + NOTICED_S == SHIELD_LOST_S == LOST_S
 
 
 def test_machines_that_would_be_missed_are_not_stopped(rules: Tick) -> None:

@@ -345,6 +345,11 @@ def test_giving_back_says_what_follows_and_starts_clean_time_anew() -> None:
     machine.grant("auto", "seen to")
     assert machine.step(GOOD, now_s + 9e9, 1.0)[0] == "fallback"
     assert machine._gives_back(GOOD, now_s + 9e9, 1.0) is False
+    now_s += 9e9
+    for words in ["it is asked again in a while"] * ASK_AGAIN_MAX + ["an operator must grant anew"]:
+        now_s += until_given_back(machine, now_s)
+        assert machine.reason.endswith(words)  # a grant counts from nothing
+        now_s += ASK_AGAIN_S
 
 
 def test_memory_of_a_machine_at_rest() -> None:
