@@ -138,12 +138,14 @@ def test_a_single_hall_stands_against_its_record(site: Site) -> None:
 
 
 def test_a_hall_whose_fans_stand_says_nothing_of_its_coil(site: Site) -> None:
-    """The same valve and heat without air: there is nothing to read the coil from."""
-    zones = Zones(hall_array(site), plant_params(site))
-    for k in range(200):
-        seen = estimate(30.0 * k, 1, it_w=np.array([4e5]), valve=np.array([0.9 + 0.02 * (k % 2)]), sat_c=np.array([20.0]))
-        zones.observe(seen._replace(fan_speed=np.array([0.2])), np.array([20.0]), 30.0)
-    assert zones.suspect() is None and zones.coil_factors().tolist() == [1.0]
+    """The same valve and heat without air: there is nothing to read the coil from. Nor is there with so little water that any
+    coil would warm all of it."""
+    for fan_speed, opening in ((0.2, 0.9), (0.6, 0.06)):
+        zones = Zones(hall_array(site), plant_params(site))
+        for k in range(200):
+            seen = estimate(30.0 * k, 1, it_w=np.array([4e5]), valve=np.array([opening + 0.02 * (k % 2)]), sat_c=np.array([20.0]))
+            zones.observe(seen._replace(fan_speed=np.array([fan_speed])), np.array([20.0]), 30.0)
+        assert zones.suspect() is None and zones.coil_factors().tolist() == [1.0]
 
 
 def test_a_coil_is_not_judged_by_a_sensor_that_is_suspected_itself(many: Site) -> None:
