@@ -162,6 +162,21 @@ def test_what_is_done_instead_keeps_every_other_limit(rules: Tick, bounded: bool
     assert u[U_CHWST] == pytest.approx(last[U_CHWST] - (0.01 if bounded else 2.0 / 60.0), abs=1e-9)
 
 
+def test_what_is_done_instead_keeps_the_air_of_every_hall_over_its_dew_point(two_halls: Site) -> None:
+    shield, both = Tick(two_halls, None, "fallback").shield, np.ones(2)
+    last = np.array([14.0, 60e3, 2.0, 20.0, 2.0, 0.8, 0.0, 24.0, 0.6, 24.0, 0.6])
+    est = estimate(
+        plant={"chwst": 12.0, "chwrt": 20.0, "chillers_on": 2.0}, w=np.array([18.0, 12.0, 82e3, 2.4e5, 2.4e5]), inlet_mean_c=23.0 * both,
+        inlet_max_c=27.5 * both, sat_c=23.0 * both, fan_speed=0.6 * both, valve=0.4 * both, aisle_dp_pa=2.0 * both, dewpoint_c=22.0,
+        hottest_c=25.6,
+    )._replace(it_w=2.4e5 * both)  # fmt: skip
+    shield.last = last.copy()
+    wish = np.where(np.isin(np.arange(11), (8, 10)), 0.55, last)
+    c = context(est, last, demand_speed=0.5 * both, own_u=np.full(11, np.nan))
+    u, bits = shield.limit(wish, c, 1.0)
+    assert named(bits, U_CHWST) == {"then_fallback"} and u[[7, 9]].tolist() == [24.0, 24.0]
+
+
 def test_own_rules_are_those_of_the_plant(rules: Tick) -> None:
     f = looking(rules)
     f.look(CALM, CALM, estimate(), np.array([0.6]))
