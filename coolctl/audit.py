@@ -11,6 +11,7 @@ from coolctl.control.shield import BIT, Shield, rate_vectors, running
 from coolctl.control.tick import IN_PROCESS, GatewayView, Tick
 from coolctl.gateway import GatewayCore
 from coolctl.invariants import TickRecord, Violation, Watch
+from coolctl.jit import signatures_when_ready
 from coolctl.points import U_CHILLERS, U_ECONOMIZER, Quality, Snapshot
 from coolctl.site import Site
 
@@ -34,6 +35,7 @@ class Audit:
         self._judge = Shield(
             tick.halls, tick.p, f.limits, f.rates, f.dwell, (f.control.authority_k, f.control.authority_ratio), tick.required_s
         )
+        self._racks = site.table.by_role("rack_inlet")
         seen = (site.table.one("chillers_on"), site.table.one("economizer_on"))
         self._machines = list(zip(seen, (U_CHILLERS, U_ECONOMIZER), strict=True))
         self._last_s = float("nan")
@@ -88,6 +90,7 @@ class Audit:
             clean_s=float(term[_TERM["clean_s"]]),
             quorum=bool(term[_TERM["quorum"]] > 0.5),
             hottest_c=float(term[_TERM["hottest_c"]]),
+            hottest_believed_c=self._believed(d, snap),
             warm_limit_c=lim.rack_inlet_limit_c - lim.rack_inlet_margin_k,
             dewpoint_c=float(term[_TERM["dewpoint_c"]]),
             fan_min_ratio=lim.fan_speed_sp_min_ratio,
@@ -101,7 +104,14 @@ class Audit:
             policy_used=d.policy_used,
             changed_by_shield=bool((d.u != d.u_wish)[np.isfinite(d.u_wish)].any()),
             intervention_flag=bool(d.bits.any()),
+            signatures=signatures_when_ready(),
         )
+
+    def _believed(self, d: Decision, snap: Snapshot) -> float:
+        """The hottest rack sensor that is fresh, in range and not doubted [°C]; NaN where there is none."""
+        inlet_c = np.where(snap.quality == Quality.GOOD, snap.value, np.nan)
+        inlet_c[[doubt.i for doubt in d.doubts]] = np.nan
+        return float(np.fmax.reduce(inlet_c[self._racks], initial=np.nan))
 
     def _carries(self, d: Decision, snap: Snapshot) -> bool | None:
         """Whether what is left running carries 105 %; only asked when a chiller or the economizer is to stop."""

@@ -32,6 +32,7 @@ from coolctl.column_kernels import (
     TIMES,
     ZERO,
     join_planes,
+    put_words,
     restore_bits,
     restore_decimal,
     sort_columns,
@@ -45,6 +46,7 @@ U8 = NDArray[np.uint8]
 
 _HEAD = struct.Struct("<II")
 CELLS_MAX, FEW_BITS = 1 << 27, 3
+FORM_MAX = np.array((len(SCALE) - 1, TIMES + DIGITS_MAX, SHIFTS[-1], 64), dtype=np.uint8)
 
 
 def bytes_of(words: I64) -> bytes:
@@ -96,9 +98,9 @@ def planes_of(decimal: I64, bits: U8, others: I64, rows: int) -> list[Plane]:
     """The planes in their order; columns that need as many bits stand together, so that one code suits them."""
     order = np.argsort(bits, kind="stable")
     by_bits, bits = decimal[order], bits[order]
-    few = bits <= FEW_BITS
+    few, most = bits <= FEW_BITS, int(bits[-1]) if len(bits) else 0
     found = [Plane(by_bits[few], 0, rows, True), Plane(by_bits[~few], 0, rows, True)]
-    found += [Plane(by_bits[bits > 8 * k], k, rows, True) for k in range(1, 8)]
+    found += [Plane(by_bits[bits > 8 * k], k, rows, True) for k in range(1, -(-most // 8))]
     found += [Plane(others, k, rows - 1, False) for k in range(7, -1, -1)]
     return [p for p in found if len(p.columns) and p.rows]
 
@@ -119,8 +121,12 @@ def _inflate(payload: bytes, rows: int, columns: int) -> U8:
     if rows * columns > CELLS_MAX:
         raise ValueError(f"{rows} rows of {columns} columns in a block")
     size_max = _HEAD.size + 13 * columns + 24 * rows * columns
+    head = payload[:2]
+    if head and (head[0] & 15 != zlib.DEFLATED or int.from_bytes(head) % 31):
+        raise ValueError("incorrect header")
     try:
-        raw = zlib.decompressobj().decompress(payload, size_max + 1)
+        # The sum behind the stream is left out: the frame has a checksum of its own.
+        raw = zlib.decompressobj(-zlib.MAX_WBITS).decompress(memoryview(payload)[2:], size_max + 1)
     except zlib.error as error:
         raise ValueError(str(error)) from error
     if not _HEAD.size + columns <= len(raw) <= size_max:
@@ -128,14 +134,20 @@ def _inflate(payload: bytes, rows: int, columns: int) -> U8:
     return np.frombuffer(raw, dtype=np.uint8)
 
 
+def out_of(places: I64, count: int) -> bool:
+    """Whether one of the places is not among `count`."""
+    return bool(len(places)) and not 0 <= int(places.min()) <= int(places.max()) < count
+
+
 def _tables(raw: U8, rows: int, columns: int) -> tuple[Tables, U8]:
     """The tables and the planes behind them. Raises `ValueError` where a count or a place cannot be."""
     words, patches = _HEAD.unpack(raw[: _HEAD.size].tobytes())
     kind = raw[_HEAD.size : _HEAD.size + columns]
-    decimal, others = int((kind == DECIMAL).sum()), int((kind == BITS).sum())
+    count = np.bincount(kind, minlength=DECIMAL + 1).tolist()
+    decimal, others = count[DECIMAL], count[BITS]
     sizes = (8 * words, 4 * decimal, others, 8 * patches, 8 * patches)
     ends = np.cumsum((_HEAD.size + columns, *sizes)).tolist()
-    if ends[-1] > len(raw) or words != int((kind != ZERO).sum()) or (columns and kind.max() > DECIMAL):
+    if ends[-1] > len(raw) or words != columns - count[ZERO] or len(count) > DECIMAL + 1:
         raise ValueError("tables do not fit")
     stored, form, order, place, patch = (raw[a:b] for a, b in itertools.pairwise(ends))
     word = np.zeros(columns, dtype=np.int64)
@@ -143,30 +155,36 @@ def _tables(raw: U8, rows: int, columns: int) -> tuple[Tables, U8]:
     forms = np.array(form.reshape(4, decimal).T, order="C")
     twins = word[kind == SAME]
     at = np.cumsum(words_of(place))
-    wrong = (forms > (len(SCALE) - 1, TIMES + DIGITS_MAX, SHIFTS[-1], 64)).any() or (forms[:, 1] % TIMES > DIGITS_MAX).any()
-    if wrong or ((at < 0) | (at >= rows * columns)).any() or ((twins < 0) | (twins >= columns)).any():
+    wrong = (forms > FORM_MAX).any() or (forms[:, 1] % TIMES > DIGITS_MAX).any()
+    if wrong or out_of(at, rows * columns) or out_of(twins, columns):
         raise ValueError("tables name what there is not")
     return Tables(kind, word, forms, order, at, words_of(patch)), raw[ends[-1] :]
 
 
-def decode_columns(payload: bytes, rows: int, columns: int) -> F64:
-    """Rows × columns of a payload. Raises `ValueError` when it is not that of such a block."""
+def decode_columns(payload: bytes, rows: int, columns: int, out: F64 | None = None) -> F64:
+    """Rows × columns of a payload, in `out` where it is given. Raises `ValueError` when it is not that of such a block."""
     t, planes = _tables(_inflate(payload, rows, columns), rows, columns)
     decimal, others = np.flatnonzero(t.kind == DECIMAL), np.flatnonzero(t.kind == BITS)
-    at_decimal = np.arange(len(decimal))
-    found = planes_of(at_decimal, t.form[:, 3], np.arange(len(others)) + len(decimal), rows)
+    found = planes_of(np.arange(len(decimal)), t.form[:, 3], np.arange(len(others)) + len(decimal), rows)
     if sum(len(p.columns) * p.rows for p in found) != len(planes):
         raise ValueError("planes do not fit")
-    z, at = np.zeros((len(decimal) + len(others), rows), dtype=np.int64), 0
+    # Most decimal columns need a byte a figure: they are read from their plane, the others from words put together.
+    low, wide = np.zeros(len(decimal), dtype=np.int64), t.form[:, 3] > 8
+    word_of = np.cumsum(wide) - 1
+    z, at = np.zeros((int(wide.sum()) + len(others), rows), dtype=np.int64), 0
+    word_of = np.concatenate((np.where(wide, word_of, -1), np.arange(len(z) - len(others), len(z))))
     for p in found:
-        join_planes(planes[at:], p.columns, p.rows, p.byte, z)
+        if p.byte == 0 and p.apart:
+            low[p.columns] = at + rows * np.arange(len(p.columns))
+        join_planes(planes[at:], word_of[p.columns], p.rows, p.byte, z)
         at += len(p.columns) * p.rows
-    out = np.empty((rows, columns))
+    out = np.empty((rows, columns)) if out is None else out
     bits = out.view(np.int64)
-    bits[:] = t.word
-    restore_decimal(z[: len(decimal)], decimal, t.form, t.word[decimal], out)
-    restore_bits(z[len(decimal) :], others, t.order, t.word[others], bits)
-    bits[t.place % rows, t.place // rows] = t.patch
+    put_words(t.word, bits)
+    restore_decimal(planes, low, word_of, z, decimal, t.form, t.word[decimal], out)
+    restore_bits(z[len(z) - len(others) :], others, t.order, t.word[others], bits)
+    if len(t.place):
+        bits[t.place % rows, t.place // rows] = t.patch
     twins = np.flatnonzero(t.kind == SAME)
     bits[:, twins] = bits[:, t.word[twins]]
     return out

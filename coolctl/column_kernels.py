@@ -238,23 +238,36 @@ def split_planes(z: I64, columns: I64, rows: int, plane: int, out: U8) -> None:
 
 @kernel
 def join_planes(raw: U8, columns: I64, rows: int, plane: int, z: I64) -> None:
-    """Put byte `plane` back; `z` holds zeros there."""
+    """Put byte `plane` back into the rows of `z` that are not -1; `z` holds zeros there."""
     at, shift = 0, 8 * plane
     for c in columns:
-        for r in range(rows):
-            z[c, r] |= np.int64(raw[at]) << shift
-            at += 1
+        if c >= 0:
+            for r in range(rows):
+                z[c, r] |= np.int64(raw[at + r]) << shift
+        at += rows
 
 
 @kernel
-def restore_decimal(z: I64, column: I64, form: U8, word: I64, out: F64) -> None:
-    """Columns of figures from what was not foretold of their integers, into the rows of `out`."""
+def put_words(word: I64, out: I64) -> None:
+    """Each row of `out`: the columns' words."""
+    for r in range(out.shape[0]):
+        for c in range(out.shape[1]):
+            out[r, c] = word[c]
+
+
+@kernel
+def restore_decimal(raw: U8, low: I64, word_of: I64, z: I64, column: I64, form: U8, word: I64, out: F64) -> None:
+    """Columns of figures from what was not foretold of their integers, into the rows of `out`.
+
+    It stands in `raw` from `low` on where a byte holds it, else in row `word_of` of `z`.
+    """
     for d in range(len(column)):
-        c, digits, shift = column[d], form[d, 1], form[d, 2]
+        c, digits, shift, wide = column[d], form[d, 1], np.int64(form[d, 2]), word_of[d]
         scale, offset = SCALE[form[d, 0]], OFFSET[form[d, 0]]
-        half, state = (1 << shift) >> 1, word[d] << shift
-        for r in range(z.shape[1]):
-            e = ((z[d, r] >> 1) & 0x7FFFFFFFFFFFFFFF) ^ -(z[d, r] & 1)
+        half, state = (np.int64(1) << shift) >> 1, word[d] << shift
+        for r in range(out.shape[0]):
+            e = np.int64(raw[low[d] + r]) if wide < 0 else z[wide, r]
+            e = ((e >> 1) & 0x7FFFFFFFFFFFFFFF) ^ -(e & 1)
             n = ((state + half) >> shift) + e
             state += e
             out[r, c] = figure(n, digits, scale, offset)

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-from numpy.typing import NDArray
-
 from coolctl.jit import kernel
 
 
@@ -42,13 +39,6 @@ def first_order(x: float, target: float, tau_s: float, dt_s: float) -> float:
     if tau_s <= 0.0:
         return target
     return target + (x - target) * math.exp(-dt_s / tau_s)
-
-
-def follow(mean: NDArray[np.float64], seen: NDArray[np.float64], tau_s: float, dt_s: float) -> NDArray[np.float64]:
-    """First-order means of several quantities over `tau_s` [s]; each starts with its first value, and what is not known
-    (NaN) changes nothing."""
-    share = 1.0 - math.exp(-dt_s / tau_s)
-    return np.where(np.isnan(seen), mean, np.where(np.isnan(mean), seen, mean + share * (seen - mean)))
 
 
 @kernel

@@ -14,9 +14,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from coolctl.jit import kernel
 from coolctl.units import UNITS, from_internal, to_internal
 
 F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
+I8 = NDArray[np.int8]
 
 
 class Quality(IntEnum):
@@ -28,6 +31,9 @@ class Quality(IntEnum):
     STALE = 3
     OUT_OF_RANGE = 4
     IMPLAUSIBLE = 5
+
+
+GOOD, STALE, OUT_OF_RANGE = int(Quality.GOOD), int(Quality.STALE), int(Quality.OUT_OF_RANGE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,15 +180,15 @@ class PointTable:
         self.low = np.array([p.low for p in self.points])
         self.high = np.array([p.high for p in self.points])
         self.age_max_s = np.array([p.age_max_s for p in self.points])
-        self._scale = np.array([UNITS[p.unit].scale for p in self.points])
-        self._offset = np.array([UNITS[p.unit].offset for p in self.points])
+        self.scale = np.array([UNITS[p.unit].scale for p in self.points])
+        self.offset = np.array([UNITS[p.unit].offset for p in self.points])
 
     def __len__(self) -> int:
         return len(self.points)
 
     def decode(self, i: NDArray[np.int64], wire: F64) -> F64:
         """Wire values of the points `i` in internal units."""
-        return wire * self._scale[i] + self._offset[i]
+        return wire * self.scale[i] + self.offset[i]
 
     def by_role(self, role: str, machine: str | None = None) -> NDArray[np.int64]:
         """Indices of the points with `role`, at `machine` or below it (`hall1` covers `hall1.rack03`)."""
@@ -208,6 +214,55 @@ class Snapshot(NamedTuple):
     quality: NDArray[np.int8]
 
 
+@kernel
+def take_values(
+    at: I64, value: F64, t_source_s: float, now_s: float, low: F64, high: F64, age_max_s: F64, held: F64, t_seen_s: F64,
+    held_source_s: F64, t_refused_s: F64, quality: I8,
+) -> tuple[int, int, int]:  # fmt: skip
+    """Good values of the points `at` from one source time into the arrays of a store, as the samples one by one. Returns how
+    many came from a clock set back, were older than the newest, and were out of range."""
+    set_back, older, outside = 0, 0, 0
+    for k in range(at.shape[0]):
+        i = at[k]
+        if t_source_s < held_source_s[i]:
+            believed = t_source_s > t_refused_s[i] and now_s - t_seen_s[i] > age_max_s[i]
+            t_refused_s[i] = t_source_s
+            if not believed:
+                older += 1
+                continue
+            set_back += 1
+        t_refused_s[i] = np.inf
+        if t_source_s == t_source_s:
+            held_source_s[i] = t_source_s
+        inside = low[i] <= value[k] <= high[i]
+        outside += 0 if inside else 1
+        held[i], t_seen_s[i], quality[i] = value[k], now_s, GOOD if inside else OUT_OF_RANGE
+    return set_back, older, outside
+
+
+@kernel
+def decode_known(at: I64, wire: F64, scale: F64, offset: F64, found: I64, value: F64) -> int:
+    """Positions and internal values of what is a point and has a number, into `found` and `value`; how many these are."""
+    count = 0
+    for k in range(at.shape[0]):
+        if at[k] >= 0 and wire[k] == wire[k]:
+            found[count], value[count] = at[k], wire[k] * scale[at[k]] + offset[at[k]]
+            count += 1
+    return count
+
+
+@kernel
+def usable_values(
+    now_s: float, held: F64, t_seen_s: F64, held_quality: I8, age_max_s: F64, value: F64, age_s: F64, quality: I8
+) -> None:
+    """What a tick may see of a store: not good or too old is NaN in `value`; ages into `age_s`, why not into `quality`."""
+    for i in range(held.shape[0]):
+        age_s[i], quality[i] = now_s - t_seen_s[i], held_quality[i]
+        if quality[i] == GOOD and age_s[i] > age_max_s[i]:
+            quality[i] = STALE
+        value[i] = held[i] if quality[i] == GOOD else np.nan
+
+
 class SampleStore:
     """Newest sample of each point. Newest wins: an older source time than the stored one is refused and counted.
 
@@ -223,6 +278,8 @@ class SampleStore:
         self._t_refused_s = np.full(len(table), np.inf)
         self.quality = np.zeros(len(table), dtype=np.int8)
         self.rejects: dict[str, int] = {}
+        self._names: tuple[str, ...] = ()
+        self._positions, self._unknown = np.zeros(0, dtype=np.int64), 0
 
     def reject(self, reason: str, count: int = 1) -> None:
         """Count what is not used, by reason."""
@@ -255,22 +312,13 @@ class SampleStore:
 
     def _put_batch(self, batch: Batch, now_s: float) -> None:
         """As the samples one by one, at once."""
-        i, value, t_source_s = batch
-        older = t_source_s < self.t_source_s[i]
-        if older.any():
-            believed = (t_source_s > self._t_refused_s[i]) & (now_s - self.t_seen_s[i] > self.table.age_max_s[i])
-            self._t_refused_s[i[older]] = t_source_s
-            self.reject("source_clock_set_back", int((older & believed).sum()))
-            self.reject("older_than_newest", int((older & ~believed).sum()))
-            keep = ~older | believed
-            i, value = i[keep], value[keep]
-        self._t_refused_s[i] = np.inf
-        if t_source_s == t_source_s:
-            self.t_source_s[i] = t_source_s
-        inside = (self.table.low[i] <= value) & (value <= self.table.high[i])
-        self.reject("out_of_range", int(len(i) - inside.sum()))
-        self.value[i], self.t_seen_s[i] = value, now_s
-        self.quality[i] = np.where(inside, Quality.GOOD, Quality.OUT_OF_RANGE)
+        set_back, older, outside = take_values(
+            batch.i, batch.value, float(batch.t_source_s), float(now_s), self.table.low, self.table.high, self.table.age_max_s,
+            self.value, self.t_seen_s, self.t_source_s, self._t_refused_s, self.quality,
+        )  # fmt: skip
+        self.reject("source_clock_set_back", set_back)
+        self.reject("older_than_newest", older)
+        self.reject("out_of_range", outside)
 
     def forget(self, i: NDArray[np.int64]) -> None:
         """What was heard of the points `i` counts no longer, as if it had grown old."""
@@ -278,17 +326,23 @@ class SampleStore:
 
     def put_readings(self, readings: Mapping[str, float], now_s: float) -> None:
         """Take `{point id: value in the site file's unit}`; absent or NaN means not measured now."""
-        i = np.array([self.table.index.get(point_id, -1) for point_id in readings], dtype=np.int64)
+        at = self._positions_of(tuple(readings))
         wire = np.fromiter(readings.values(), dtype=np.float64, count=len(readings))
-        self.reject("unknown_point", int((i < 0).sum()))
-        known = (i >= 0) & (wire == wire)
-        i, wire = i[known], wire[known]
-        self._put_batch(Batch(i, self.table.decode(i, wire), np.nan), now_s)
+        found, value = np.empty_like(at), np.empty_like(wire)
+        count = decode_known(at, wire, self.table.scale, self.table.offset, found, value)
+        self._put_batch(Batch(found[:count], value[:count], np.nan), now_s)
+
+    def _positions_of(self, names: tuple[str, ...]) -> I64:
+        """Where the points stand, -1 for those that are not known. A plant repeats its names in the same order."""
+        if names != self._names:
+            self._names = names
+            self._positions = np.array([self.table.index.get(point_id, -1) for point_id in names], dtype=np.int64)
+            self._unknown = int((self._positions < 0).sum())
+        self.reject("unknown_point", self._unknown)
+        return self._positions
 
     def snapshot(self, now_s: float) -> Snapshot:
         """The values as a tick may see them: not good or too old is NaN."""
-        age_s = now_s - self.t_seen_s
-        quality = self.quality.copy()
-        quality[(quality == Quality.GOOD) & (age_s > self.table.age_max_s)] = Quality.STALE
-        value = np.where(quality == Quality.GOOD, self.value, np.nan)
+        value, age_s, quality = np.empty_like(self.value), np.empty_like(self.value), np.empty_like(self.quality)
+        usable_values(float(now_s), self.value, self.t_seen_s, self.quality, self.table.age_max_s, value, age_s, quality)
         return Snapshot(now_s, value, age_s, quality)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,9 +53,10 @@ def encode_rows(rows: F64, first_index: int) -> bytes:
 
 def warm_up() -> None:
     """Compile what writing a recording needs, so that its first block is not late."""
-    Entries(2).entry(np.array([0.0, 1.0]), 0)
-    rows = np.array([[0.1, 1.0], [0.2, np.pi], [0.4, np.e]])
-    encode_rows(rows, 0)
+    entries = Entries(2, 3)
+    for k, row in enumerate(np.array([[0.1, 1.0], [0.2, np.pi], [0.4, np.e]])):
+        entries.entry(row, k)
+    encode_block(entries.block(), 0)
 
 
 def decode_rows(payload: bytes, rows: int, columns: int) -> F64:
@@ -78,6 +79,10 @@ def encode_events(events: Sequence[dict[str, Any]], index: int) -> bytes:
     """A frame of text events that happened at row `index`."""
     payload = json.dumps(list(events)).encode()[:EVENTS_MAX]
     return _FRAME.pack(EVENTS, len(payload), len(events), index, zlib.crc32(payload)) + payload
+
+
+Room = Callable[[int], F64 | None]
+"""Where so many rows may be put, if anywhere."""
 
 
 class Event(NamedTuple):
@@ -111,15 +116,15 @@ class Recording:
     def _widened(self, rows: F64) -> F64:
         return rows if self._place is None else np.where(self._place >= 0, rows[:, self._place], self._fill)
 
-    def rows(self) -> Iterator[F64]:
-        """Blocks [rows × columns] in order, the write-ahead tail last; each row once."""
+    def rows(self, room: Room | None = None) -> Iterator[F64]:
+        """Blocks [rows × columns] in order, the write-ahead tail last; each row once. They may be put where `room` says."""
         next_index = 0
-        for segment in self.segments:
-            header = _read_header(segment)
+        for k, segment in enumerate(self.segments):
+            header = _read_header(segment) if k else self.header
             if header["columns"] != self._stored:
                 self.damage.append(f"{segment}: has other columns; left out")
                 continue
-            for index, rows in self._blocks(segment):
+            for index, rows in self._blocks(segment, room):
                 if index > next_index:
                     self.damage.append(f"{segment}: rows {next_index} to {index - 1} are missing")
                 fresh = rows[max(next_index - index, 0) :]
@@ -136,12 +141,18 @@ class Recording:
         room = sum(segment.stat().st_size for segment in self.segments) * LIKELY_RATIO // (8 * len(self.columns))
         out, filled = np.empty((min(self.count_rows(), room), len(self.columns))), 0
         rest: list[F64] = []
-        for block in self.rows():
+
+        def next_rows(count: int) -> F64 | None:
+            return out[filled : filled + count] if self._place is None and filled + count <= len(out) and not rest else None
+
+        for block in self.rows(next_rows):
             if rest or filled + len(block) > len(out):
                 rest.append(block)
-            else:
-                out[filled : filled + len(block)] = block
-                filled += len(block)
+                continue
+            place = out[filled : filled + len(block)]
+            if block.ctypes.data != place.ctypes.data:  # rows that were there already shift what came with them
+                place[:] = block
+            filled += len(block)
         return np.concatenate([out[:filled], *rest]) if rest else out[:filled]
 
     def count_rows(self) -> int:
@@ -159,7 +170,7 @@ class Recording:
                     stream.seek(frame[1], 1)
         return count
 
-    def _blocks(self, segment: Path) -> Iterator[tuple[int, F64]]:
+    def _blocks(self, segment: Path, room: Room | None) -> Iterator[tuple[int, F64]]:
         size = segment.stat().st_size
         with segment.open("rb") as stream:
             stream.seek(header_size(stream))
@@ -181,7 +192,10 @@ class Recording:
                     self._take_events(payload, index)
                     continue
                 try:
-                    yield index, (decode_rows if kind == ROWS else decode_columns)(payload, rows, len(self._stored))
+                    if kind == ROWS:
+                        yield index, decode_rows(payload, rows, len(self._stored))
+                    else:
+                        yield index, decode_columns(payload, rows, len(self._stored), room(rows) if room else None)
                 except ValueError as error:
                     self.damage.append(f"{segment} at byte {offset}: block cannot be decoded ({error})")
 

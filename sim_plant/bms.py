@@ -77,6 +77,10 @@ class Bms:
             if rule is not None and rule.rule == "fixed" and rule.value is not None:
                 self.own[k] = rule.value
         self.u[:] = self.own
+        # How fast the BMS moves what it takes back, per second; counts at once.
+        self._ramps = np.full(u_size(halls), np.inf)
+        self._ramps[[U_CHWST, U_CWST]], self._ramps[U_CHW_DP], self._ramps[U_CW_FLOW] = RAMP_TEMPERATURE_K, RAMP_DP_PA, RAMP_CW
+        self._ramps[U_HALL::2] = RAMP_TEMPERATURE_K
         self.local = True
         self.local_since_s = -np.inf
         self._up_s = self._down_s = self._econ_on_s = self._econ_off_s = self._failsafe_s = self._holding_s = 0.0
@@ -110,11 +114,8 @@ class Bms:
         return self.u
 
     def _ramp(self, target: F64, dt_s: float) -> None:
-        limits = np.full(len(target), np.inf)
-        limits[[U_CHWST, U_CWST]] = RAMP_TEMPERATURE_K * dt_s
-        limits[U_CHW_DP], limits[U_CW_FLOW] = RAMP_DP_PA * dt_s, RAMP_CW * dt_s
-        limits[U_HALL::2] = RAMP_TEMPERATURE_K * dt_s
-        self.u += np.clip(target - self.u, -limits, limits)
+        limits = self._ramps * dt_s
+        self.u += np.minimum(np.maximum(target - self.u, -limits), limits)
 
     def _thresholds(self) -> tuple[float, float, float]:
         """Part-load ratios for one chiller more and one less, and how long they must hold [s]."""

@@ -32,9 +32,12 @@ VALVE_FAULTS = {
 }
 
 
+WELL_HALL = np.concatenate([[1.0], WELL])
+
+
 def well(halls: int) -> F64:
     """Health of every hall: share of its CRAHs, then its valve loop, as `sim_plant.room` reads it."""
-    return np.tile(np.concatenate([[1.0], WELL]), (halls, 1))
+    return np.tile(WELL_HALL, (halls, 1))
 
 
 @dataclass(slots=True)
@@ -130,7 +133,7 @@ class Faults:
 
     def on_machines(self, t_s: float, health: F64, chillers_ok: F64, plant_ok: F64) -> None:
         """Fill the health arrays of the physics step: 1 = well; a `slow` machine keeps `value` (default 0.4) of itself."""
-        health[:] = well(len(health))
+        health[:] = WELL_HALL
         chillers_ok[:] = 1.0
         plant_ok[:] = 1.0
         for fault in self.items:

@@ -38,7 +38,7 @@ class Load:
     def at(self, t_s: float) -> float:
         """Ratio at `t_s` [s]; holes in a trace hold the last value."""
         phase = t_s % self.period_s + self.t_s[0]
-        i = int(np.searchsorted(self.t_s, phase, side="right")) - 1
+        i = int(self.t_s.searchsorted(phase, side="right")) - 1
         return float(self.ratio[max(i, 0)])
 
     def at_mean(self, mean_ratio: float) -> Load:

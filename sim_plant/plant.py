@@ -13,6 +13,7 @@ from coolctl.points import ROLES, U_HALL, Batch, Point
 from coolctl.psychro import dew_point_from_vapour_c, humidity_ratio_kgkg, saturation_humidity_ratio_kgkg
 from coolctl.site import Site
 from coolctl.tariff import price_per_kwh
+from coolctl.units import UNITS
 from sim_plant import params, physics, room
 from sim_plant.bms import Bms, PlantView
 from sim_plant.equipment import chiller as ch
@@ -103,6 +104,7 @@ class SimPlant:
         self.noise = noise
         self._piece_s, self._substep_s = (COARSE_PIECE_S, COARSE_SUBSTEP_S) if coarse else (SUBSTEP_S, SUBSTEP_S)
         self.points = [_plant_point(p) for p in site.table.points]
+        self._leasable = _leasable(site)
         true = draw(params.plant_record(site), params.hall_rows(site), site.table.points, mismatch, mismatch_seed)
         self._p, self._rows = true.record, true.rows
         self._bias, self._factor = true.offset, true.factor
@@ -193,13 +195,11 @@ class SimPlant:
         return Batch(i, values[i], math.nan)
 
     def _decode(self, setpoints: Mapping[str, float]) -> F64:
-        table = self.site.table
         u = np.full(U_HALL + 2 * len(self._rows), np.nan)
-        for k, i in enumerate(self.site.u_point):
-            if i >= 0 and self.site.accepted[k]:
-                wire = setpoints.get(table.points[i].id)
-                if wire is not None and np.isfinite(wire):
-                    u[k] = min(max(table.points[i].decode(float(wire)), table.low[i]), table.high[i])
+        for k, name, scale, offset, low, high in self._leasable:
+            wire = setpoints.get(name)
+            if wire is not None and math.isfinite(wire):
+                u[k] = min(max(float(wire) * scale + offset, low), high)
         return u
 
     def _pass(self, leased: F64 | None, dt_s: float) -> None:
@@ -315,6 +315,17 @@ class SimPlant:
             self.sensors.add_noise(values, self.rng)
         self.faults.on_sensors(values, self.t_s, self.rng)
         return values
+
+
+def _leasable(site: Site) -> list[tuple[int, str, float, float, float, float]]:
+    """Of each setpoint that the plant accepts: its place in the vector, its point, unit and range."""
+    t = site.table
+    found = []
+    for k, i in enumerate(site.u_point):
+        if i >= 0 and site.accepted[k]:
+            unit = UNITS[t.points[i].unit]
+            found.append((k, t.points[i].id, unit.scale, unit.offset, float(t.low[i]), float(t.high[i])))
+    return found
 
 
 def _plant_point(p: Point) -> PlantPoint:

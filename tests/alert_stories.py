@@ -159,6 +159,17 @@ STORIES = (
         {'coolctl_recorder_ok_ratio{site="s"}': "1x40"},
     ),
     Story(
+        "CoolctlProcessGrows",
+        "10m",
+        {'process_resident_memory_bytes{job="coolctl", instance="a"}': "2e8+1e7x120"},
+        {
+            'process_resident_memory_bytes{job="other", instance="a"}': "9e8x120",
+            'process_resident_memory_bytes{job="coolctl", instance="a"}': "5e8x120",
+            'process_open_fds{job="coolctl", instance="a"}': "40x120",
+            'process_max_fds{job="coolctl", instance="a"}': "1024x120",
+        },
+    ),
+    Story(
         "CoolctlReloadRefused",
         "0m",
         {'coolctl_config_last_reload_successful_ratio{site="s"}': "0x40"},

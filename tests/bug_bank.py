@@ -121,10 +121,10 @@ BUGS = (
     Bug(S, "least = self._lim.airflow_ratio_min * demand if demand == demand", "least = 0.0 * demand if demand == demand", SHIELD),
     Bug(S, "if c.available <= u[U_CHILLERS] < last[U_CHILLERS]:", "if False:", SHIELD),
     # sensors
-    Bug(H, "np.where(self.doubt != NOT, np.nan, value) if self.doubt.any() else value", "value", HEALTH),
+    Bug(H, "value[self.doubt != NOT] = np.nan", "pass", HEALTH),
     Bug(H, " and not (is_rack[i] and value[i] > believed[i])", "", HEALTH),
     Bug(H, "hottest = np.fmax(est.inlet_max_c, self.virtual_c)", "hottest = est.inlet_max_c", HEALTH),
-    Bug("coolctl/points.py", "age_s > self.table.age_max_s)", "age_s > 1e9)", POINTS),
+    Bug("coolctl/points.py", "age_s[i] > age_max_s[i]", "age_s[i] > 1e9", POINTS),
     # numbers
     Bug(N, "if math.isnan(x):\n        return x\n    if x < lo:", "if math.isnan(x):\n        return hi\n    if x < lo:", NUM),
     Bug(N, "if math.isnan(target):\n        return last", "if math.isnan(target):\n        return target", NUM),

@@ -239,19 +239,42 @@ EQUALS: tuple[Equal, ...] = (
         "dt_s = min(max(since_s, 0.0), 60.0) if since_s == since_s else 1.0",
         FIRST,
     ),
+    Equal(H, "rat_c = np.empty(halls.shape[0])", "rat_c = np.empty(halls.shape[1])", "one entry a hall is read of it, however long it is"),
+    Equal(H, "self._last_s, self._any = np.nan, False", "self._last_s, self._any = np.nan, True", "no meter is doubted yet, and so none is named"),
     Equal(
         H,
-        "self._metered_w, est.sat_c, rat_c, est.fan_speed, est.w[W_PRESSURE], self._halls, dt_s, self._mass_c, self._slow_c,",
-        "self._metered_w, est.sat_c, rat_c, est.fan_speed, est.w[W_PRESSURE], self._halls, dt_s, self._slow_c, self._mass_c,",
+        "follow_heat(metered_w, sat_c, rat_c, fan, pressure_pa, halls, dt_s, mass_c, slow_c, said_w, air_w)",
+        "follow_heat(metered_w, sat_c, rat_c, fan, pressure_pa, halls, dt_s, slow_c, mass_c, said_w, air_w)",
         ALIKE,
+    ),
+    *(
+        Equal(
+            H,
+            "any_over = weigh_heat(air_w, said_w, nom_w, sat_c, counted_w, dt_s, slow_sat_c, over_s, well_s, over, doubted)",
+            f"any_over = weigh_heat(air_w, said_w, nom_w, sat_c, counted_w, dt_s, {swapped}, over, doubted)",
+            why,
+        )
+        for swapped, why in (("over_s, slow_sat_c, well_s", ALIKE), ("slow_sat_c, well_s, over_s", FIRST))
     ),
     Equal(
         H,
-        "self.air_w, self._said_w, self._nom_w, est.sat_c, self._water_w if water_w == water_w else np.nan, dt_s, self._sat_c,",
-        "self.air_w, self._said_w, self._nom_w, est.sat_c, self._water_w if water_w == water_w else np.nan, dt_s, self._over_s,",
+        "est.fan_speed, est.w[W_PRESSURE], water_w, self._water_w, dt_s, self._scratch, self._metered_w, self._mass_c,",
+        "est.fan_speed, est.w[W_PRESSURE], water_w, self._water_w, dt_s, self._scratch, self._metered_w, self._slow_c,",
         ALIKE,
     ),
-    Equal(H, "self._over_s, self._well_s, self._over, self.doubted,", "self._well_s, self._over_s, self._over, self.doubted,", FIRST),
+    *(
+        Equal(
+            H,
+            "self._slow_c, self._said_w, self.air_w, self._sat_c, self._over_s, self._well_s, self._over, self.doubted,",
+            f"{swapped}, self._over, self.doubted,",
+            why,
+        )
+        for swapped, why in (
+            ("self._said_w, self._slow_c, self.air_w, self._sat_c, self._over_s, self._well_s", ALIKE),
+            ("self._slow_c, self._said_w, self.air_w, self._sat_c, self._well_s, self._over_s", FIRST),
+            ("self._slow_c, self._said_w, self.air_w, self._over_s, self._sat_c, self._well_s", ALIKE),
+        )
+    ),
     # machines
     Equal(X, "self._available, self._fewer, self._dark = np.nan, 0, 0", "self._available, self._fewer, self._dark = np.nan, 1, 0", "nothing is fewer than what is not known: the first look sets it to nought"),
     Equal(X, "if one or not available < self._available:", "if one or not available <= self._available:", "where both are the same it is set to what it is"),

@@ -9,7 +9,7 @@ import zlib
 import numpy as np
 import pytest
 
-from coolctl import column_kernels
+from coolctl import column_kernels, write_ahead
 from coolctl.column_codec import decode_columns, encode_columns
 from coolctl.column_kernels import BITS, DECIMAL, SCALES, TIMES, figure, find_form, integer
 from coolctl.units import UNITS
@@ -163,20 +163,38 @@ def test_rows_written_ahead_come_back_to_the_last_bit(columns: int) -> None:
         still = rng.random(columns) < 0.7
         rows[k, still] = rows[k - 1, still]
     rows[4, 0], rows[5, 0], rows[6, 0] = np.nan, -0.0, 0.0
-    entries, raw = Entries(columns), b""
+    entries, raw = Entries(columns, 30), b""
     for k, row in enumerate(rows):
         raw += entries.entry(row, k)
     assert [i for i, _ in whole_rows(raw, columns)] == list(range(30))
     assert np.array([row for _, row in whole_rows(raw, columns)]).tobytes() == rows.tobytes()
     assert len(raw) < 0.4 * rows.nbytes + 30 * (24 + 8)
+    assert np.ascontiguousarray(entries.block().T).tobytes() == rows.tobytes()
+    with pytest.raises(ValueError, match="behind 30"):  # there is no room for another
+        entries.entry(rows[0], 30)
     entries.begin()  # a new file knows nothing of the row before, even where it is the same
     (again,) = whole_rows(bytes(entries.entry(rows[-1], 30)), columns)
     assert again[0] == 30 and again[1] is not None and again[1].tobytes() == rows[-1].tobytes()
 
 
+def test_compiled_entries_are_the_plain_ones() -> None:
+    rng = np.random.default_rng(3)
+    rows = rng.normal(size=(5, 130))
+    rows[1:, 70:] = rows[0, 70:]
+    out = [np.zeros(5 * 135 + 1, dtype=np.int64) for _ in range(2)]
+    kernels = write_ahead.put_entry, write_ahead.take_entries
+    for words, (put, take) in zip(out, (kernels, [getattr(k, "py_func", k) for k in kernels]), strict=True):
+        before, at, block = np.zeros(130, dtype=np.int64), 0, np.empty((130, 5), dtype=np.int64)
+        for k, row in enumerate(rows):
+            at = put(row, k, before, words, at)
+        take(words, block)
+        assert block.T.tobytes() == rows.tobytes()
+    assert np.array_equal(*out) and at == 5 * (2 + 3) + 130 + 4 * 70
+
+
 def test_rows_before_a_torn_or_changed_entry_are_kept() -> None:
     rows = np.random.default_rng(1).normal(size=(6, 3))
-    entries, ends, raw = Entries(3), [0], b""
+    entries, ends, raw = Entries(3, 6), [0], b""
     for k, row in enumerate(rows):
         raw += entries.entry(row, k)
         ends.append(len(raw))

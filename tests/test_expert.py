@@ -25,7 +25,7 @@ def cheapest_w(expert: Expert, c: Conditions) -> float:
             if chillers or economizer:
 
                 def cost(z, n=float(chillers), e=float(economizer)):  # type: ignore[no-untyped-def]
-                    return min(cost_w(z, n, e, free, c.w, c.halls, c.p, lim, expert._u, expert._out), 1e9)
+                    return min(cost_w(z, n, e, free, c.w, c.halls, c.p.row, lim.row, expert._u, expert._out), 1e9)
 
                 box = list(zip(lo, hi, strict=True))
                 best = min(best, differential_evolution(cost, box, seed=1, popsize=10, maxiter=100, polish=False).fun)
@@ -37,7 +37,7 @@ def every_number_w(expert: Expert, c: Conditions) -> float:
     lim, (lo, hi), free = expert.limits(c), expert.bounds(c), np.full(len(expert._u), np.nan)
     return min(
         best_for_machines(
-            expert.start(c), float(n), float(e), free, c.w, c.halls, c.p, lim, lo, hi, SWEEPS, expert._u, expert._out
+            expert.start(c), float(n), float(e), free, c.w, c.halls, c.p.row, lim.row, lo, hi, SWEEPS, expert._u, expert._out
         )
         for e in range(2 if c.p.economizer.present > 0.5 else 1)
         for n in range(int(c.available) + 1)

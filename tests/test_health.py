@@ -8,7 +8,18 @@ import numpy as np
 import pytest
 
 from coolctl.control.estimate import Estimator
-from coolctl.control.health import ELSEWHERE, FROZEN_S, REASONS, Health
+from coolctl.control.health import (
+    ELSEWHERE,
+    FROZEN_S,
+    KNOWN_S,
+    LOW,
+    LOW_S,
+    NOT,
+    REASONS,
+    WELL_S,
+    Health,
+    compare_hall,
+)
 from coolctl.controller import Controller
 from coolctl.points import Snapshot
 from coolctl.site import Site
@@ -213,3 +224,61 @@ def test_a_rack_in_doubt_counts_as_hot_as_its_neighbours_make_it(feed: Feed, sit
         feed.health.virtual_c[0] = virtual_c
         warned = feed.health.warned(est, feed.snap)
         assert warned.hottest_c == pytest.approx(hottest_c) and warned.inlet_max_c[0] == pytest.approx(hottest_c)
+
+
+class Beside:
+    """Eight racks of one hall that are known well; each `look` is ten seconds later."""
+
+    def __init__(self) -> None:
+        self.doubt, self.usual_k, self.known_s = np.zeros(8, dtype=np.int8), np.zeros(8), np.full(8, KNOWN_S)
+        self.low_s, self.well_s = np.zeros(8), np.zeros(8)
+
+    def look(self, inlet_c: list[float], seconds: float = 10.0) -> float:
+        """The hottest that stands in, after as many looks as make the time up."""
+        for _ in range(round(seconds / 10.0)):
+            self.doubt[:] = NOT
+            found_c = compare_hall(np.array(inlet_c), self.doubt, self.usual_k, self.known_s, self.low_s, self.well_s, 10.0)
+        return float(found_c)
+
+    @property
+    def low(self) -> list[int]:
+        return np.flatnonzero(self.doubt == LOW).tolist()
+
+
+WELL_C = [24.0] * 8
+ONE_LOW_C = [20.0, *WELL_C[1:]]
+
+
+def test_a_low_rack_is_doubted_after_its_time_and_believed_only_after_it_was_well_for_long() -> None:
+    racks = Beside()
+    assert np.isnan(racks.look(ONE_LOW_C, LOW_S - 10.0)) and racks.low == []
+    assert racks.look(ONE_LOW_C) == 24.0 and racks.low == [0]
+    assert racks.look(WELL_C, WELL_S - 10.0) == 24.0 and racks.low == [0]
+    assert np.isnan(racks.look(WELL_C)) and racks.low == [] and not racks.low_s.any()
+
+
+def test_what_is_low_is_not_learnt_as_usual() -> None:
+    racks = Beside()
+    racks.look(ONE_LOW_C, 60.0)
+    assert racks.usual_k[0] == 0.0 and racks.known_s.tolist() == [KNOWN_S] + [KNOWN_S + 60.0] * 7
+
+
+def test_where_all_racks_have_moved_apart_none_stands_out() -> None:
+    racks = Beside()
+    racks.look([20.0, 20.1, 20.2, 20.3, 26.0, 26.1, 26.2, 26.3])
+    assert not racks.low_s.any() and (racks.usual_k[:4] < 0.0).all()  # learnt instead
+
+
+def test_with_too_few_racks_what_was_found_stands_and_nothing_new_is_found() -> None:
+    racks, few = Beside(), [np.nan] * 3
+    racks.look(ONE_LOW_C, LOW_S)
+    before = racks.low_s.copy()
+    assert np.isnan(racks.look([*WELL_C[:4], 20.0, *few], LOW_S)) and racks.low == [0]
+    assert np.array_equal(racks.low_s, before)
+
+
+@pytest.mark.parametrize("usual_k", [[0.2, 0.5], [0.5, 0.2]])
+def test_the_warmest_of_those_in_doubt_stands_in(usual_k: list[float]) -> None:
+    racks = Beside()
+    racks.usual_k[:2] = usual_k
+    assert racks.look([20.0, 20.0, *WELL_C[2:]], LOW_S) == 24.5 and racks.low == [0, 1]

@@ -7,8 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from conftest import Loop
 
+from coolctl.control.decision import TERMS
+from coolctl.control.health import Doubt
 from coolctl.invariants import CHECKS, NOT_PER_TICK, History, TickRecord, Watch, check
+from coolctl.site import Site
 
 SETPOINTS = {
     "chwst_sp": 16.0, "chw_dp_sp": 60e3, "chillers_on_sp": 2.0, "cwst_sp": 20.0, "economizer_on_sp": 1.0, "hall1.sat_sp": 23.0,
@@ -60,6 +64,7 @@ BROKEN: dict[str, tuple[dict[str, object], History]] = {
     "I-29": ({"true_inlet_c": 32.5}, CALM._replace(inlet_min_15min_c=31.0, inlet_min_hour_c=30.0)),
     "I-30": ({"true_inlet_c": 28.5}, CALM),
     "I-31": ({"parts_w": (6e4, 3e4)}, CALM),
+    "I-32": ({"hottest_believed_c": 27.6}, CALM),
 }
 
 
@@ -84,6 +89,7 @@ MORE: tuple[tuple[str, dict[str, object], History], ...] = (
     ("I-11", {"published": sp(chillers_on_sp=3.0)}, CALM._replace(last_chiller_start_s=700.0)),
     ("I-13", {"mode": "fallback", "published": sp(hall1_fan_speed_sp=0.63)}, CALM),
     ("I-30", {"true_inlet_c": 29.0}, CALM._replace(inlet_min_15min_c=28.5, inlet_min_hour_c=8.5)),
+    ("I-32", {"hottest_believed_c": 20.9}, CALM),
 )
 
 
@@ -131,3 +137,16 @@ def test_every_invariant_of_the_contract_is_somewhere() -> None:
     for identity, where in NOT_PER_TICK.items():
         for word in where.replace(",", " ").split():
             assert not word.startswith("tests/") or (root / word).is_file(), identity
+
+
+def test_audit_compares_with_the_racks_that_are_believed(site: Site) -> None:
+    """The tick works with what its sensors say; were it handed other racks than it decided on, that would be seen."""
+    loop = Loop(site, None, mode="fallback").run(5)
+    assert loop.decision is not None and not loop.audit.violations
+    snap = loop.controller.store.snapshot(4.0)
+    rack, value = int(site.table.by_role("rack_inlet")[3]), snap.value.copy()
+    value[rack] = loop.decision.term_values[TERMS.index("hottest_c")] + 3.5
+    (found,) = loop.audit.look(replace(loop.decision, seq=99), snap._replace(value=value))
+    assert found.id == "I-32"
+    doubted = replace(loop.decision, seq=100, doubts=(Doubt(rack, "jumps"),))
+    assert not loop.audit.look(doubted, snap._replace(value=value))

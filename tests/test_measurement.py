@@ -139,7 +139,9 @@ def test_whole_plants_are_played_resumed_and_judged(tmp_path: Path) -> None:
     assert row["auto_kwh"] < row["fallback_kwh"] and row["auto_kwh"] < row["shadow_kwh"]
     found = plants.estimates(row, tmp_path)
     assert found["fallback"]["truth"] == 0.0 and found["shadow"]["truth"] == 1.0 - row["auto_kwh"] / row["shadow_kwh"]
-    assert found["shadow"]["low"] < found["shadow"]["saving"] < found["shadow"]["high"]
+    for name in ("shadow", "what_if"):
+        assert found[name]["low"] < found[name]["saving"] < found[name]["high"]
+    assert found["what_if"]["truth"] > 0.0
     assert np.isnan(found["switchback"]["low"]), "twelve hours are no pairs"
 
 

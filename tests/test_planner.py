@@ -73,5 +73,5 @@ def test_where_a_search_ended_is_judged_on_the_plausible_plants(site: Site, plan
     assert able.feasible and not unable.feasible
     costs = [planner._cost(f.proposal, w, lim) for f in (unable, able)]
     assert unable.cost_w == costs[0], "what the model says cannot be is not weighed"
-    many = Plausible(16, halls).weigh(planner._u, w, halls, p, lim)
+    many = Plausible(16, halls).weigh(planner._u, w, halls, p.row, lim.row)
     assert able.cost_w == (many if plants else costs[1]) and many != costs[1]

@@ -12,7 +12,7 @@ from coolctl.control.plausible import DOUBTS, RECOVERY_RATIO, draws, scores, var
 from coolctl.control.refine import joint_optimum
 from coolctl.site import Site
 from coolctl.thermal.params import plant_params
-from coolctl.thermal.plant import OUTPUTS, evaluate_plant
+from coolctl.thermal.plant import OUTPUTS, evaluate_plant, plant_of
 from coolctl.training.expert import Expert
 
 NEUTRAL = np.array([1.0] * (len(DOUBTS) - 2) + [0.0, 0.0])
@@ -49,15 +49,15 @@ class Case:
         self.held, self.trial = np.full(len(self.u), np.nan), np.empty_like(c.halls)
         self.z = np.array([14.0, c.w[1] + 4.0, 0.8, *([c.limit_c - 2.5, 1.06] * len(c.halls))])
         _, self.n, self.e = joint_optimum(
-            self.z, c.available, c.w, c.halls, c.p, self.lim, self.lo, self.hi, 40, self.u, self.out
+            self.z, c.available, c.w, c.halls, c.p.row, self.lim.row, self.lo, self.hi, 40, self.u, self.out
         )
 
     def model_w(self, z) -> float:  # type: ignore[no-untyped-def]
         """Cost in the fitted model; leaves the setpoints in `u`."""
-        return float(cost_w(z, self.n, self.e, self.held, self.c.w, self.c.halls, self.c.p, self.lim, self.u, self.out))
+        return float(cost_w(z, self.n, self.e, self.held, self.c.w, self.c.halls, self.c.p.row, self.lim.row, self.u, self.out))
 
     def mean_w(self, doubts) -> float:  # type: ignore[no-untyped-def]
-        return float(weighed_w(self.u, self.c.w, self.c.halls, self.c.p, doubts, self.lim, self.trial, self.out))
+        return float(weighed_w(self.u, self.c.w, self.c.halls, self.c.p.row, doubts, self.lim.row, self.trial, self.out))
 
 
 def test_draws_stand_round_the_model_and_close_in_with_what_is_known() -> None:
@@ -73,9 +73,9 @@ def test_draws_stand_round_the_model_and_close_in_with_what_is_known() -> None:
 @pytest.mark.parametrize("doubt", DOUBTS)
 def test_a_doubt_changes_what_it_names_and_nothing_else(site: Site, doubt: str) -> None:
     p, d = plant_params(site), NEUTRAL.copy()
-    assert fields(varied(p, NEUTRAL)) == fields(p)
+    assert fields(plant_of(varied(p.row, NEUTRAL))) == fields(p)
     d[DOUBTS.index(doubt)] += 0.1
-    before, after = fields(p), fields(varied(p, d))
+    before, after = fields(p), fields(plant_of(varied(p.row, d)))
     assert {name for name in before if before[name] != after[name]} == CHANGED[doubt]
 
 
@@ -91,16 +91,19 @@ def test_the_halls_doubts_are_felt(site: Site, doubt: str) -> None:
 def test_the_mean_is_that_of_the_plants_one_by_one(site: Site, k: int) -> None:
     case = Case(site, k)
     base = case.model_w(case.z)
-    assert case.mean_w(np.tile(NEUTRAL, (2, 1))) == pytest.approx(weighted_w(case.lim, case.out), rel=1e-9)
-    assert base == pytest.approx(weighted_w(case.lim, case.out), abs=INFEASIBLE_W)
+    assert case.mean_w(np.tile(NEUTRAL, (2, 1))) == pytest.approx(weighted_w(case.lim.makeup_wkgs, case.out), rel=1e-9)
+    assert base == pytest.approx(weighted_w(case.lim.makeup_wkgs, case.out), abs=INFEASIBLE_W)
     doubts, each = draws(scores(16), None), []
     for d in doubts:
         halls = case.c.halls.copy()
         halls[:, plausible.FAN_POWER] *= d[0]
         halls[:, plausible.COIL_UA] *= d[DOUBTS.index("coil_ua")]
-        plant = varied(case.c.p, d)
+        plant = varied(case.c.p.row, d)
         evaluate_plant(case.u, case.c.w, halls, plant, case.out)
-        each.append(weighted_w(case.lim, case.out) + RECOVERY_RATIO * penalty_w(case.u, halls, plant, case.lim, case.out))
+        each.append(
+            weighted_w(case.lim.makeup_wkgs, case.out)
+            + RECOVERY_RATIO * penalty_w(case.u, halls, plant_of(plant), case.lim, case.out)
+        )
     assert len(set(each)) == len(each), "sixteen plants, not one sixteen times"
     assert case.mean_w(doubts) == pytest.approx(np.mean(each), rel=1e-12)
 

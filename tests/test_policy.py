@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from conftest import SITE
 
-from coolctl.control.policy import FEATURES, HIGH, LOW, OUTPUTS, decode, labels, outside
+from coolctl.control.policy import FEATURES, HIGH, LOW, OUTPUTS, decode, labels, outside, usable
 from coolctl.edge.onnx_policy import load_policy
 from coolctl.errors import ModelError
 from coolctl.paths import shared_folder
@@ -105,6 +105,15 @@ def test_policy_outside_its_range_is_noticed() -> None:
         assert outside(far) == feature.name
         far[0, k] = np.nan
         assert outside(far) == feature.name
+
+
+def test_an_answer_that_cannot_be_meant_is_not_used() -> None:
+    fine = np.full(len(OUTPUTS), -1e3, dtype=np.float32)
+    assert usable(fine) and not usable(fine[1:]) and not usable(fine[None, :])
+    for wrong in (np.nan, np.inf, -np.inf, 1.1e3):
+        y = fine.copy()
+        y[3] = wrong
+        assert not usable(y), wrong
 
 
 def test_policy_decode_inverts_labels(site: Site) -> None:

@@ -20,7 +20,9 @@ def priced(site: Site, k: int):  # type: ignore[no-untyped-def]
     lo, hi = expert.bounds(c)
     box, free, out = Box(expert.limits(c), lo, hi), np.full(len(expert._u), np.nan), expert._out
     best_z = np.array([14.0, c.w[1] + 4.0, 0.8, *([c.limit_c - 2.5, 1.06] * len(c.halls))])
-    _, chillers, economizer = joint_optimum(best_z, c.available, c.w, c.halls, c.p, box.lim, lo, hi, SWEEPS, expert._u, out)
+    _, chillers, economizer = joint_optimum(
+        best_z, c.available, c.w, c.halls, c.p.row, box.lim.row, lo, hi, SWEEPS, expert._u, out
+    )
     pricer = Pricer(len(lo))
     pricer.begin(best_z, chillers, economizer, free, c.w, c.halls, c.p, box, 0.0)
     while pricer.busy:
@@ -28,7 +30,7 @@ def priced(site: Site, k: int):  # type: ignore[no-untyped-def]
 
     def optimum_w(b: Box) -> float:
         z, n, e = best_z.copy(), chillers, economizer
-        return float(best_for_machines(z, n, e, free, c.w, c.halls, c.p, b.lim, b.lo, b.hi, SWEEPS, expert._u, out))
+        return float(best_for_machines(z, n, e, free, c.w, c.halls, c.p.row, b.lim.row, b.lo, b.hi, SWEEPS, expert._u, out))
 
     return pricer, box, optimum_w
 

@@ -12,7 +12,9 @@ import signal
 import struct
 import subprocess
 import sys
+import threading
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +101,29 @@ def test_recording_turns_to_a_new_segment_while_its_blocks_are_on_their_way(
     assert bits(Recording(tmp_path).read()) == bits(rows)
 
 
+def test_recording_gives_up_what_is_written_ahead_once_it_is_in_the_segment(tmp_path: Path) -> None:
+    """The other thread does, not the next tick."""
+    recorder = write(tmp_path, wild_rows(15), block_rows=10)
+    deadline_s = time.monotonic() + 5.0
+    while (tmp_path / recorder.path.name).with_suffix(".wal0").stat().st_size and time.monotonic() < deadline_s:
+        time.sleep(0.01)
+    assert [recorder.path.with_suffix(s).stat().st_size > 0 for s in (".wal0", ".wal1")] == [False, True]
+    recorder.close()
+
+
+def test_recording_gives_up_no_row_that_is_written_ahead_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk so slow that both files have gone on before the first block is safe: its safety says nothing of what came since."""
+    rows, asked = wild_rows(30), threading.Semaphore(0)
+    monkeypatch.setattr(os, "fdatasync", lambda _n: asked.acquire(timeout=5.0))
+    recorder = write(tmp_path, rows, block_rows=12)
+    assert bits(Recording(tmp_path).read()) == bits(rows) and not recorder.failed
+    asked.release(100)
+    time.sleep(0.3)
+    assert bits(Recording(tmp_path).read()) == bits(rows)
+    recorder.close()
+    assert bits(Recording(tmp_path).read()) == bits(rows)
+
+
 def test_recording_takes_no_row_of_another_width(tmp_path: Path) -> None:
     recorder = write(tmp_path, wild_rows(3))
     recorder.append(np.zeros(4))
@@ -123,6 +148,22 @@ def test_recording_counts_no_more_room_than_a_file_may_fill(tmp_path: Path) -> N
     path.write_bytes(encode_header({"columns": [f"c{k}" for k in range(1000)]}) + frame * 50_000)
     recording = Recording(path)
     assert len(recording.read()) == 0 and len(recording.damage) == 50_000
+
+
+def test_recording_blocks_that_overlap_or_lack_come_at_once_as_they_come_one_by_one(tmp_path: Path) -> None:
+    """Rows are decoded to where they belong: what is there twice, or does not decode, must not shift the others."""
+    rows = wild_rows(60)
+    frame = struct.Struct("<4sIIQI")
+    whole = encode_rows(rows[20:40], 20)
+    half = whole[frame.size : len(whole) // 2]
+    broken = frame.pack(b"COLS", len(half), 20, 20, zlib.crc32(half)) + half
+    blocks = [encode_rows(rows[:12], 0), encode_rows(rows[5:20], 5), broken, encode_rows(rows[40:60], 40)]
+    path = tmp_path / "run-1-0000.cool"
+    path.write_bytes(encode_header({"columns": NAMES}) + b"".join(blocks))
+    expected = np.concatenate([rows[:20], rows[40:]])
+    recording = Recording(path)
+    assert bits(recording.read()) == bits(expected) == bits(np.concatenate(list(Recording(path).rows())))
+    assert "cannot be decoded" in recording.damage[0] and "20 to 39 are missing" in recording.damage[1]
 
 
 def test_recording_events_come_back_with_their_row(tmp_path: Path) -> None:

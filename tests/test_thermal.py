@@ -38,7 +38,7 @@ def model(site: Site):  # type: ignore[no-untyped-def]
 
     def evaluate(u: list[float], wb_c: float = 18.0, it_w: float = 6e5, pressure_pa: float = 101325.0) -> np.ndarray:
         out = np.zeros(len(OUTPUTS))
-        evaluate_plant(np.array(u, float), np.array([wb_c + 4.0, wb_c, pressure_pa, it_w / 1.05]), halls, p, out)
+        evaluate_plant(np.array(u, float), np.array([wb_c + 4.0, wb_c, pressure_pa, it_w / 1.05]), halls, p.row, out)
         return out
 
     return p, halls, evaluate
@@ -182,11 +182,11 @@ def test_ride_through_order_of_the_study(model) -> None:  # type: ignore[no-unty
     for chwst, sat, study in ((7.0, 18.0, 1690.0), (12.0, 22.0, 1180.0), (16.0, 23.0, 950.0), (18.0, 25.0, 734.0)):
         u = np.array([chwst, 140e3, 2.0, 22.0, 2.0, 1.0, 0.0, sat, 0.75])
         w = np.array([20.0, 16.0, 101325.0, 6e5 / 1.05])
-        seconds = ride_through_s(u, w, chwst, chwst + 8.0, 32.0, HORIZON_S, halls, p, np.zeros(2))
+        seconds = ride_through_s(u, w, chwst, chwst + 8.0, 32.0, HORIZON_S, halls, p.row, np.zeros(2))
         assert 0.65 * study <= seconds <= 1.15 * study
         found.append(seconds)
     assert (np.diff(found) < 0.0).all()
-    assert ride_through_s(u, w, float("nan"), 20.0, 32.0, HORIZON_S, halls, p, np.zeros(2)) == 0.0
+    assert ride_through_s(u, w, float("nan"), 20.0, 32.0, HORIZON_S, halls, p.row, np.zeros(2)) == 0.0
 
 
 def test_kernels_compiled_equal_plain(model) -> None:  # type: ignore[no-untyped-def]
@@ -200,6 +200,16 @@ def test_kernels_compiled_equal_plain(model) -> None:  # type: ignore[no-untyped
         plain = getattr(kernel, "py_func", kernel)(*args)
         assert kernel(*args) == pytest.approx(plain, rel=1e-9)
     assert evaluate(B1)[O_COOLING] > 0.0
+
+
+def test_a_row_is_the_plant_field_by_field(model) -> None:  # type: ignore[no-untyped-def]
+    p = model[0]
+    numbered = plant.plant_of(np.arange(float(plant.PLANT_COLUMNS)))
+    assert len(p.row) == plant.PLANT_COLUMNS and p.row is p.row
+    assert plant.plant_of(p.row) == p and np.array_equal(numbered.row, np.arange(plant.PLANT_COLUMNS))
+    worse = p._replace(chiller=p.chiller._replace(eir_scale=1.2))
+    assert worse.row[plant.PLACES.chiller.eir_scale] == 1.2
+    assert np.count_nonzero(worse.row != p.row) == 1, "another plant has a row of its own"
 
 
 def test_kernels_have_one_signature(model) -> None:  # type: ignore[no-untyped-def]
@@ -221,7 +231,7 @@ def test_condenser_water_is_what_the_towers_make(site):
             rng.uniform(8.0, 20.0), 80e3, rng.integers(0, 3), w[1] + rng.uniform(1.0, 20.0), cells, rng.uniform(0.5, 1.0), 1.0,
         )  # fmt: skip
         u[U_HALL::2], u[U_HALL + 1 :: 2] = 22.0, 0.6
-        plant.evaluate_plant(u, w, halls, p, out)
+        plant.evaluate_plant(u, w, halls, p.row, out)
         made_c, _, _ = plant.tower_makes(out[plant.O_CWST], u, w, cells, out[plant.O_CW_FLOW], p, out.copy())
         assert abs(made_c - out[plant.O_CWST]) < 2.0 * plant.CWST_TOLERANCE_K
 

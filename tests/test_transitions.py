@@ -105,11 +105,11 @@ def test_a_policy_without_an_answer_every_other_tick_does_not_send_setpoints_to_
 
 
 def test_a_tick_without_an_answer_changes_no_machine(site: Site, policy: object) -> None:
-    """In a cold night the plates carry the hall; the rules would have a chiller beside them, and once started it stayed."""
-    found = after_stammering(site, policy, 200, 660, "01-15T04")
+    """In a mild morning plates and a chiller carry the hall; the rules would have two and no plates, and one started stayed."""
+    found = after_stammering(site, policy, 200, 660, "04-15T08")
     mute = [k for k, d in enumerate(found) if not d.policy_used]
     assert len(mute) == 4 and {d.mode for d in found} == {"auto"}
     for k in mute:
         assert found[k].u[MACHINES].tolist() == found[k - 1].u[MACHINES].tolist()
         assert found[k].u_wish[U_CHWST] == found[k].u_baseline[U_CHWST]  # the rest is the rules' in that very tick
-    assert found[mute[-1]].u_baseline[U_CHILLERS] > found[mute[-1]].u[U_CHILLERS], "nothing was held back"
+    assert (found[mute[-1]].u_baseline[MACHINES] != found[mute[-1]].u[MACHINES]).any(), "nothing was held back"

@@ -65,7 +65,7 @@ def modelled(site: Site, plant: SimPlant, u: tuple[float, ...]) -> np.ndarray:
     halls[:, HallParams._fields.index("dewpoint_c")] = plant.truth.dewpoint_c
     base_w = plant.load.at(0.0) * plant._it_nom_w / (1.0 + plant._rows[:, 11])
     w = np.array([*plant._weather_now[:3], *base_w])
-    evaluate_plant(np.array(u), w, halls, plant_params(site), out)
+    evaluate_plant(np.array(u), w, halls, plant_params(site).row, out)
     return out
 
 
@@ -145,7 +145,7 @@ def test_model_is_monotone(edited_site, name: str) -> None:  # type: ignore[no-u
     p, halls, out = plant_params(site), hall_array(site), np.zeros(len(OUTPUTS))
 
     def power(u: np.ndarray, w: np.ndarray) -> float:
-        evaluate_plant(u, w, halls, p, out)
+        evaluate_plant(u, w, halls, p.row, out)
         return float(out[model.O_COOLING]) if out[model.O_UNMET] <= 0.0 else np.nan
 
     tried = 0

@@ -97,6 +97,12 @@ def test_json_is_made_once_a_second_whoever_asks() -> None:
     assert json.loads(trends.json("hour", 6.5, {}))["series"][0]["mean"] == []
 
 
+def listed(changes: Changes) -> list[dict[str, Any]]:
+    """Its entries, oldest first."""
+    found: list[dict[str, Any]] = json.loads(changes.json())
+    return found[::-1]
+
+
 def follow(changes: Changes, steps: dict[int, dict[str, Any]], until: int) -> list[dict[str, Any]]:
     """The entries after `until` seconds, the decision changed at the seconds of `steps`."""
     now: dict[str, Any] = {}
@@ -104,7 +110,7 @@ def follow(changes: Changes, steps: dict[int, dict[str, Any]], until: int) -> li
         now |= steps.get(k, {})
         changes.take(read_decision(json.dumps(decision(float(k), **now)).encode()), float(k))
         now.pop("events", None)
-    return [e for e in changes.entries if e["kind"] not in ("mode", "limits")]
+    return [e for e in listed(changes) if e["kind"] not in ("mode", "limits")]
 
 
 def test_move_of_many_minutes_is_one_entry_with_its_reason_and_price() -> None:
@@ -113,6 +119,8 @@ def test_move_of_many_minutes_is_one_entry_with_its_reason_and_price() -> None:
     assert (entry["what"], entry["from"], entry["to"], entry["unit"]) == ("chwst_sp", 18.0, pytest.approx(21.0), "degC")
     assert entry["t_s"] == 150.0 and entry["until_s"] == 460.0 and entry["why"] == "policy, refined"
     assert entry["stands_on"] == [{"limit": "rack_inlet", "w": 5200.0, "per": "K"}]
+    (moving,) = follow(Changes(), steps, 300)
+    assert moving["until_s"] is None and moving["to"] == pytest.approx(19.9) and moving["t_s"] == entry["t_s"]
 
 
 def test_wobble_and_a_move_there_and_back_are_no_entries() -> None:
@@ -138,7 +146,7 @@ def test_mode_is_said_once_and_limits_only_when_they_last() -> None:
     gone = {"mode": "fallback", "mode_reason": "late loop", "events": [{"t_s": 9, "text": "fallback: late loop"}]}
     flicker = {k: {"plan_binding": ["airflow"] if k % 100 < 50 else ["rack_inlet"]} for k in range(400, 1000, 50)}
     follow(changes, {50: gone, **flicker, 1000: {"plan_binding": ["airflow"]}}, 1400)
-    entries = [(e["kind"], e["from"], e["to"]) for e in changes.entries]
+    entries = [(e["kind"], e["from"], e["to"]) for e in listed(changes)]
     assert entries == [
         ("mode", None, "auto"), ("mode", "auto", "fallback"), ("limits", "none", "rack_inlet"), ("limits", "rack_inlet", "airflow"),
     ]  # fmt: skip
@@ -147,7 +155,7 @@ def test_mode_is_said_once_and_limits_only_when_they_last() -> None:
 def test_history_is_bounded() -> None:
     changes = Changes()
     follow(changes, {k: {"setpoints": {"chillers_on_sp": float(k % 2)}} for k in range(3 * KEPT)}, 3 * KEPT)
-    assert len(changes.entries) == KEPT
+    assert len(listed(changes)) == KEPT
 
 
 QUIET = View(None, True, 0.0, 0.0, 0.0, 32.0, 25.0, 0.0)
@@ -323,7 +331,7 @@ def test_daemon_says_who_holds_what_and_until_when(site: Site, tmp_path: Path, m
     held = listener.state()["decision"]["held"]["hall1.sat_sp"]
     assert held["value"] == 22.5 and held["reason"] == "filter change, J. Li"
     assert 500.0 < held["until_s"] - time.time() <= 600.0
-    persons = [e for e in listener.changes.entries if e["kind"] == "person"]
+    persons = [e for e in listed(listener.changes) if e["kind"] == "person"]
     assert [e["what"] for e in persons] == ["hall1.sat_sp"] and "filter change" in persons[0]["why"]
     cooling = drawn(listener.trends, "hour", 40.0)["cooling"]["mean"]
     assert len(cooling) == 5 and cooling[2] > 10.0

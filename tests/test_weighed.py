@@ -70,16 +70,21 @@ def test_the_judgement_is_the_one_that_is_described(site: Site, edited_site: Cal
     """Against a second writing of it: the same heat counts, the same meters are doubted, tick for tick."""
     meters = Meters(with_return_air(edited_site) if two else site, seed)
     ours, theirs = HeatWitness(meters.site.table, meters.site.halls, meters.halls), Weighed(meters.halls)
-    assert not two or meters.site.table.one("rat", "north") == 0
+    points = [meters.site.table.by_role("it_power", hall) for hall in meters.site.halls]
+    assert ours.accused() == [] and (not two or meters.site.table.one("rat", "north") == 0)
     now_s, seen = 0.0, set()
     for _ in range(700):
         est, snap, metered_w, rat_c = meters.say(now_s)
         ours.hear(snap)
-        judged, told = ours.judge(est, snap), theirs.judge(est, metered_w, rat_c)
+        believed = np.where(np.isin(np.arange(len(snap.value)), np.concatenate(points)), np.nan, snap.value)  # as if none were
+        judged, told = ours.judge(est, snap._replace(value=believed)), theirs.judge(est, metered_w, rat_c)
         assert judged.it_w == pytest.approx([it_w for it_w, _ in told], rel=1e-9, nan_ok=True)
         assert judged.w[3:] == pytest.approx([w for _, w in told], rel=1e-9, nan_ok=True)
         assert ours.air_w == pytest.approx([hall.air_w for hall in theirs.halls], rel=1e-9, abs=1e-3, nan_ok=True)
         assert ours.doubted.tolist() == [hall.doubted for hall in theirs.halls]
+        assert [at.tolist() for at in ours.accused()] == [
+            p.tolist() for p, h in zip(points, theirs.halls, strict=True) if h.doubted
+        ]
         seen |= {(hall.over, hall.doubted) for hall in theirs.halls}
         now_s += float(meters.rng.choice([1.0, 5.0, 5.0, 30.0, 90.0, -3.0]))
     assert len(seen) == 4, "not everything was met"

@@ -150,8 +150,10 @@ def test_water_that_is_worth_something_is_saved_at_its_price() -> None:
     found = []
     for worth in (0.0, kwh_per_m3 * 3.6e6 / 998.0):
         z = np.array([14.0, 24.0, 0.8, 22.0, 1.06])
-        best_for_machines(z, 2.0, 1.0, free, w, halls, p, lim0._replace(makeup_wkgs=worth), lo, hi, 200, u, out)
-        cost_w(z, 2.0, 1.0, free, w, halls, p, lim0, u, out)
+        best_for_machines(z, 2.0, 1.0, free, w, halls, p.row, lim0._replace(makeup_wkgs=worth).row, lo, hi, 200, u, out)
+        cost_w(z, 2.0, 1.0, free, w, halls, p.row, lim0.row, u, out)
+        assert out[O_MAKEUP] == 0.0 or lim0.makeup_wkgs > 0.0, "what is worth nothing is not asked for"
+        evaluate_plant(u, w, halls, p.row, out)
         found.append((out[O_COOLING], out[O_MAKEUP]))
     (energy, water), (more_energy, less_water) = found
     assert less_water < 0.98 * water
@@ -166,7 +168,7 @@ def warm_plan(site: Site) -> tuple[np.ndarray, np.ndarray]:
 def test_precooling_is_deeper_the_dearer_the_next_hour_and_none_where_it_is_not(site: Site) -> None:
     u, w = warm_plan(site)
     p, halls, out = plant_params(site), hall_array(site), np.zeros(len(OUTPUTS))
-    evaluate_plant(u, w, halls, p, out)
+    evaluate_plant(u, w, halls, p.row, out)
     depth = [precool_k(4.0, 8.0, 0.95, ratio, u, w, halls, p, out) for ratio in (0.5, 1.0, 1.02, 2.0, 4.0)]
     assert depth[:3] == [0.0, 0.0, 0.0] and 0.0 < depth[3] <= depth[4] <= 4.0
     assert precool_k(0.0, 8.0, 0.95, 4.0, u, w, halls, p, out) == 0.0

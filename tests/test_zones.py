@@ -9,7 +9,7 @@ import pytest
 from conftest import SITE
 
 from coolctl.control.estimate import Estimate
-from coolctl.control.zones import Finding, Zones
+from coolctl.control.zones import Finding, Zones, others_medians
 from coolctl.controller import Controller, RuleController
 from coolctl.points import U_HALL
 from coolctl.savings.evaluate import run
@@ -195,3 +195,11 @@ def test_nothing_known_accuses_nobody_and_clears_up(many: Site) -> None:
     for k in range(400, 800):
         zones.observe(estimate(30.0 * k, HALLS, valve=np.full(HALLS, moving[k % 2])), sp, 30.0)
     assert zones.suspect() is None  # a mended sensor is believed again
+
+
+def test_it_takes_two_others_that_are_known_to_be_measured_against() -> None:
+    found = np.zeros(4)
+    others_medians(np.array([1.0, 2.0, 4.0, math.nan]), found)
+    assert found.tolist() == [3.0, 2.5, 1.5, 2.0]
+    others_medians(np.array([1.0, 2.0, math.inf, math.nan]), found)
+    assert np.isnan(found[:2]).all() and found[2:].tolist() == [1.5, 1.5]

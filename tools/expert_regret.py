@@ -31,7 +31,7 @@ def brute_force_w(expert: Expert, c: Conditions, starts: int, rng: np.random.Gen
                 z = start(c, lo, hi, rng)
                 first_steps(step, 1.0)
                 n, e, u, out = float(chillers), float(economizer), expert._u, expert._out
-                best = min(best, descend(z, n, e, free, c.w, c.halls, c.p, lim, lo, hi, SWEEPS, step, u, out))
+                best = min(best, descend(z, n, e, free, c.w, c.halls, c.p.row, lim.row, lo, hi, SWEEPS, step, u, out))
     return float(best)
 
 

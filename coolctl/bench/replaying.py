@@ -85,7 +85,7 @@ def _model_and_policy(site: Site, rows: np.ndarray) -> Row:  # type: ignore[type
         z, chillers, economizer = decode(policy.infer(x)[0], est.w, 26.0, len(halls), p)
         u[:7] = z[0], p.chw_pump.head_static_pa, chillers, z[1], p.cells, z[2], economizer
         u[7::2] = z[3::2]
-        evaluate_plant(u, est.w, halls, p, out)
+        evaluate_plant(u, est.w, halls, p.row, out)
         finite += bool(np.isfinite(out).all())
     seconds = time.thread_time() - begun
     if finite < len(rows) // 2 or x.shape[1] != LOW.size:

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coolctl.control.estimate import Estimate, largest_known
+from coolctl.jit import kernel
 from coolctl.points import U_CELLS, U_CHILLERS, U_CHW_DP, U_CHWST, U_CW_FLOW, U_CWST, U_ECONOMIZER, U_HALL, u_size
 from coolctl.psychro import CP_WATER_JKGK
 from coolctl.thermal.chiller import capacity_w
-from coolctl.thermal.plant import W_OAWB, PlantParams
+from coolctl.thermal.plant import W_OAWB, PlantParams, plant_of
 
 if TYPE_CHECKING:
     from coolctl.site import Site
@@ -28,6 +29,10 @@ class Rules(Protocol):
 
     def step(self, est: Estimate, demand_speed: F64, dt_s: float) -> F64: ...
 
+    def take_over(self, last: F64) -> None:
+        """From the next step on the plant is theirs, where `last` is in force: begin with what runs, no warmer than it is."""
+        ...
+
 
 def part_load_ratio(est: Estimate, p: PlantParams) -> float:
     """Load of the running chillers over their capacity, from flow and temperatures; 0 when none runs, NaN unknown."""
@@ -36,7 +41,12 @@ def part_load_ratio(est: Estimate, p: PlantParams) -> float:
         return 0.0
     cold, warm, flow = est.plant["chwst"], est.plant["chwrt"], est.plant["chw_flow"]
     cw = est.plant["cwst"] if est.plant["cwst"] == est.plant["cwst"] else 24.0
-    return flow * CP_WATER_JKGK * max(warm - cold, 0.0) / (n * capacity_w(cold, cw, p.chiller))
+    return flow * CP_WATER_JKGK * max(warm - cold, 0.0) / (n * _capacity_each_w(cold, cw, p.row))
+
+
+@kernel
+def _capacity_each_w(chwst_c: float, cwst_c: float, plant: F64) -> float:
+    return capacity_w(chwst_c, cwst_c, plant_of(plant).chiller)
 
 
 def begin_with_running(u: F64, est: Estimate) -> None:
@@ -101,6 +111,12 @@ class B2Lite:
         self._machines(est, dt_s)
         self._tower(est)
         return u.copy()
+
+    def take_over(self, last: F64) -> None:
+        """Begin with the machines that run, and with what is colder: the own setpoints or those in force."""
+        self._begun = False
+        self.u[U_CHWST] = min(self.u[U_CHWST], max(last[U_CHWST], self._lim.chwst_sp_min_c))
+        self.u[U_HALL::2] = np.minimum(self.u[U_HALL::2], np.maximum(last[U_HALL::2], self.SAT_MIN_C))
 
     def _supply_air(self, est: Estimate, dt_s: float) -> None:
         target_c = self._lim.rack_inlet_limit_c - self.INLET_BELOW_LIMIT_K

@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coolctl.control.estimate import Estimate
+from coolctl.control.sums import pairwise_sum
+from coolctl.jit import kernel
 from coolctl.num import first_order
 from coolctl.psychro import CP_WATER_JKGK
 from coolctl.thermal import chiller, pump_fan, tower
@@ -57,6 +59,26 @@ class Gain(NamedTuple):
     frozen: bool
 
 
+# What is held of load and water to see whether they stand still.
+Q_LOAD_W, Q_CWST_C, Q_CHWST_C, Q_STEADY_S = range(4)
+
+
+@kernel
+def follow_steadiness(w: F64, cwst_c: float, chwst_c: float, dt_s: float, s: F64) -> float:
+    """Seconds since load and water last moved, for the state `s`: a transient tells of heat stored, not of machines."""
+    load_w = pairwise_sum(w, W_HALL, w.shape[0])
+    if math.isnan(s[Q_LOAD_W]):
+        s[Q_LOAD_W], s[Q_CWST_C], s[Q_CHWST_C] = load_w, cwst_c, chwst_c
+    moved = abs(load_w - s[Q_LOAD_W]) > STEADY_RATIO * s[Q_LOAD_W]
+    moved = moved or not abs(cwst_c - s[Q_CWST_C]) < STEADY_K or not abs(chwst_c - s[Q_CHWST_C]) < STEADY_K
+    s[Q_LOAD_W] = first_order(s[Q_LOAD_W], load_w, STEADY_TAU_S, dt_s)
+    # A thermometer that falls silent is not known to stand still, and begins anew.
+    s[Q_CWST_C] = cwst_c if math.isnan(cwst_c) else first_order(s[Q_CWST_C], cwst_c, STEADY_TAU_S, dt_s)
+    s[Q_CHWST_C] = chwst_c if math.isnan(chwst_c) else first_order(s[Q_CHWST_C], chwst_c, STEADY_TAU_S, dt_s)
+    s[Q_STEADY_S] = 0.0 if moved else s[Q_STEADY_S] + dt_s
+    return float(s[Q_STEADY_S])
+
+
 class Calibrator:
     """Follows the gains of one site; `observe` every tick, `calibrated` gives the model that fits."""
 
@@ -69,14 +91,13 @@ class Calibrator:
         self.log = np.zeros(len(GAINS))
         self.variance = np.full(len(GAINS), PRIOR_SD**2)
         self.refused = np.zeros(len(GAINS), dtype=np.int64)
-        self._load_w = self._cwst_c = self._chwst_c = np.nan
-        self._steady_s = 0.0
+        self._still = np.array([np.nan, np.nan, np.nan, 0.0])
         self._observed_s = -np.inf
 
     def observe(self, est: Estimate, value: F64, dt_s: float) -> None:
         """Take what is measured now; `value` is the snapshot's, NaN where not good."""
-        self._follow_steadiness(est, dt_s)
-        if self._steady_s < STEADY_S or not est.quorum or 0.0 <= est.now_s - self._observed_s < OBSERVE_EVERY_S:
+        steady_s = follow_steadiness(est.w, est.plant["cwst"], est.plant["chwst"], dt_s, self._still)
+        if steady_s < STEADY_S or not est.quorum or 0.0 <= est.now_s - self._observed_s < OBSERVE_EVERY_S:
             return
         self._observed_s = est.now_s
         for name, seen in self._observations(est, value):
@@ -98,7 +119,7 @@ class Calibrator:
     @property
     def steady_s(self) -> float:
         """For how long load and water have stood still [s]."""
-        return self._steady_s
+        return float(self._still[Q_STEADY_S])
 
     def known(self) -> dict[str, list[float]]:
         """What has been learnt, to be kept over a restart: per gain its logarithm and variance."""
@@ -124,20 +145,6 @@ class Calibrator:
         sd = self.sd()
         frozen = self.refused >= REFUSED_IN_A_ROW
         return [Gain(n, math.exp(x), float(s), bool(f)) for n, x, s, f in zip(GAINS, self.log, sd, frozen, strict=True)]
-
-    def _follow_steadiness(self, est: Estimate, dt_s: float) -> None:
-        """Seconds since load and water last moved: a transient tells of heat stored, not of machines."""
-        load_w, plant = float(est.w[W_HALL:].sum()), est.plant
-        if self._load_w != self._load_w:
-            self._load_w, self._cwst_c, self._chwst_c = load_w, plant["cwst"], plant["chwst"]
-        moved = abs(load_w - self._load_w) > STEADY_RATIO * self._load_w
-        moved = moved or not abs(plant["cwst"] - self._cwst_c) < STEADY_K or not abs(plant["chwst"] - self._chwst_c) < STEADY_K
-        self._steady_s = 0.0 if moved else self._steady_s + dt_s
-        self._load_w = first_order(self._load_w, load_w, STEADY_TAU_S, dt_s)
-        for name, now_c in (("_cwst_c", plant["cwst"]), ("_chwst_c", plant["chwst"])):
-            before_c = getattr(self, name)
-            known = before_c == before_c and now_c == now_c
-            setattr(self, name, first_order(before_c, now_c, STEADY_TAU_S, dt_s) if known else now_c)
 
     def _update(self, k: int, seen: float) -> None:
         """Scalar Kalman step on the logarithm `seen`."""

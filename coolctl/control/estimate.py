@@ -6,23 +6,29 @@ the mode machine can judge the evidence and the operator can see it.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from coolctl.points import Snapshot
+from coolctl.control.sums import Groups, gather, pairwise_sum, sum_of_group
+from coolctl.jit import kernel
+from coolctl.points import U_CELLS, U_CHILLERS, U_CHW_DP, U_CHWST, U_CW_FLOW, U_CWST, U_ECONOMIZER, U_HALL, Snapshot
 from coolctl.thermal import room
 from coolctl.thermal.plant import W_HALL, W_OADB, W_OAWB, W_PRESSURE
-from coolctl.thermal.room import HallParams
 
 if TYPE_CHECKING:
     from coolctl.site import Site
 
 F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
+I8 = NDArray[np.int8]
 
 WEATHER_HOLD_S = 3600.0
 POWER_HOLD_S = 30.0
+DRY_OVER_WET_K = 8.0  # on the design day
+DP_MIN_PA, FAN_SPEED_MIN = 1e3, 0.05  # the model takes a root of one and divides by the other
 LATEST_ROLES = (
     "chwst", "chwrt", "chw_flow", "chw_dp", "cwst", "cwrt", "cw_flow", "tower_speed", "tower_cells_on",
     "chillers_on", "chillers_available", "economizer_on", "hand", "bms_remote",
@@ -51,105 +57,190 @@ class Estimate(NamedTuple):
     substituted: tuple[str, ...]
 
 
+# Rows of a hall's figures: the first four are points read as they are, then what is made of several points.
+E_SAT, E_FAN, E_VALVE, E_AISLE, E_IT, E_MEAN, E_MAX = range(7)
+HALL_ROLES = ("sat", "crah_fan_speed", "valve", "aisle_dp")
+# What is held of the weather, and what is made of several points of the plant.
+V_OADB, V_OAWB, V_OADB_SEEN_S, V_OAWB_SEEN_S = range(4)
+S_DEWPOINT, S_HOTTEST, S_MEASURED, S_ASSUMED = range(4)
+
+
+@kernel
+def only_numbers(value: F64) -> None:
+    """Infinities become NaN: an infinity is no measurement, from here on there are numbers and NaN only."""
+    for i in range(value.shape[0]):
+        if math.isinf(value[i]):
+            value[i] = math.nan
+
+
+@kernel
+def pick(value: F64, at: I64, found: F64) -> None:
+    """The values at the positions `at` into `found`; NaN where there is no such point (-1)."""
+    for k in range(at.shape[0]):
+        found[k] = value[at[k]] if at[k] >= 0 else math.nan
+
+
+@kernel
+def largest(values: F64, count: int) -> float:
+    """The largest known one of the first `count` values; NaN when none is known."""
+    most = math.nan
+    for k in range(count):
+        if values[k] > most or math.isnan(most):
+            most = values[k]
+    return most
+
+
+@kernel
+def follow_meters(
+    value: F64, at: I64, start: I64, halls: F64, now_s: float, it_w: F64, seen_s: F64, scratch: F64, assumed: I8
+) -> None:
+    """IT power of each hall into `it_w` [W], held from call to call: a silent meter holds for a while, then counts as the
+    design load, and the hall is marked in `assumed`."""
+    for h in range(halls.shape[0]):
+        total_w = sum_of_group(value, at, start[h], start[h + 1], scratch)
+        assumed[h] = 0
+        if total_w > 0.0:
+            it_w[h], seen_s[h] = total_w, now_s
+        elif now_s - seen_s[h] > POWER_HOLD_S:
+            it_w[h] = room.hall_params(halls[h]).it_power_nom_w
+            assumed[h] = 1
+
+
+@kernel
+def read_racks(value: F64, at: I64, start: I64, quorum_ratio: float, scratch: F64, mean_c: F64, max_c: F64) -> bool:
+    """Mean and hottest known inlet of each hall [°C], NaN where none is known; whether enough racks are known in every hall."""
+    quorum = True
+    for h in range(mean_c.shape[0]):
+        racks = start[h + 1] - start[h]
+        gather(value, at, start[h], start[h + 1], scratch)
+        known = 0
+        for k in range(racks):
+            if not math.isnan(scratch[k]):
+                scratch[known] = scratch[k]
+                known += 1
+        max_c[h] = largest(scratch, known)
+        mean_c[h] = pairwise_sum(scratch, 0, known) / known if known > 0 else math.nan
+        quorum = quorum and known >= max(2.0, quorum_ratio * racks)
+    return quorum
+
+
+@kernel
+def follow_weather(value: F64, at: I64, now_s: float, design_wb_c: float, held: F64, assumed: I8) -> None:
+    """Dry and wet bulb into `held` [°C]; stale weather is held for an hour, then the design day is assumed, and marked."""
+    for k in range(2):
+        now_c = value[at[k]] if at[k] >= 0 else math.nan
+        assumed[k] = 0
+        if not math.isnan(now_c):
+            held[k], held[V_OADB_SEEN_S + k] = now_c, now_s
+        elif now_s - held[V_OADB_SEEN_S + k] > WEATHER_HOLD_S:
+            held[k] = design_wb_c + (DRY_OVER_WET_K if k == V_OADB else 0.0)
+            assumed[k] = 1
+
+
+@kernel
+def fill_conditions(held: F64, pressure_pa: float, it_w: F64, mean_c: F64, halls: F64, w: F64) -> None:
+    """The conditions `w` of weather `held` [°C] and the halls' IT power [W] at their mean inlets [°C]."""
+    w[W_OADB], w[W_OAWB], w[W_PRESSURE] = held[V_OADB], min(held[V_OAWB], held[V_OADB]), pressure_pa
+    for h in range(halls.shape[0]):
+        hall = room.hall_params(halls[h])
+        inlet_c = hall.server_fan_knee_c if math.isnan(mean_c[h]) else mean_c[h]
+        w[W_HALL + h] = max(room.it_base_w(it_w[h], inlet_c, hall), 1.0)
+
+
+@kernel
+def summarise(value: F64, dewpoints: I64, power: I64, max_c: F64, scratch: F64, found: F64) -> None:
+    """The largest dew point and the hottest inlet that are known [°C], and the power that is measured [W], into `found`."""
+    gather(value, dewpoints, 0, dewpoints.shape[0], scratch)
+    found[S_DEWPOINT] = largest(scratch, dewpoints.shape[0])
+    found[S_HOTTEST] = largest(max_c, max_c.shape[0])
+    found[S_MEASURED] = sum_of_group(value, power, 0, power.shape[0], scratch)
+
+
+@kernel
+def estimate_all(
+    value: F64, meters: I64, meter_start: I64, racks: I64, rack_start: I64, own: I64, weather: I64, latest: I64,
+    dewpoints: I64, power: I64, halls: F64, now_s: float, design_wb_c: float, pressure_pa: float, quorum_ratio: float,
+    it_last_w: F64, it_seen_s: F64, held: F64, scratch: F64, assumed: I8, w: F64, seen: F64, plant: F64, summary: F64,
+) -> bool:  # fmt: skip
+    """All of an estimate at once: what several small calls would spend is overhead. `own` [4, halls] are the positions of
+    `HALL_ROLES`; fills `w`, `seen` [7, halls] by its rows E_, `plant` by `latest`, `summary` by S_; returns the quorum."""
+    only_numbers(value)
+    count = halls.shape[0]
+    follow_meters(value, meters, meter_start, halls, now_s, it_last_w, it_seen_s, scratch, assumed[:count])
+    seen[E_IT] = it_last_w
+    quorum = read_racks(value, racks, rack_start, quorum_ratio, scratch, seen[E_MEAN], seen[E_MAX])
+    follow_weather(value, weather, now_s, design_wb_c, held, assumed[count:])
+    fill_conditions(held, pressure_pa, it_last_w, seen[E_MEAN], halls, w)
+    for k in range(own.shape[0]):
+        pick(value, own[k], seen[k])
+    pick(value, latest, plant)
+    summarise(value, dewpoints, power, seen[E_MAX], scratch, summary)
+    summary[S_ASSUMED] = assumed.sum()
+    return quorum
+
+
+@kernel
+def measured_setpoints(
+    chwst_c: float, dp_pa: float, chillers: float, cwst_c: float, cells: float, economizer: float, sat_c: F64, fan_speed: F64,
+    u: F64,
+) -> None:  # fmt: skip
+    """The setpoint vector `u` that describes the plant as measured; NaN where it is silent."""
+    u[U_CHWST], u[U_CHILLERS], u[U_CWST], u[U_CELLS], u[U_ECONOMIZER] = chwst_c, chillers, cwst_c, cells, economizer
+    u[U_CHW_DP], u[U_CW_FLOW] = np.maximum(dp_pa, DP_MIN_PA), math.nan
+    for h in range(sat_c.shape[0]):
+        u[U_HALL + 2 * h], u[U_HALL + 2 * h + 1] = sat_c[h], np.maximum(fan_speed[h], FAN_SPEED_MIN)
+
+
 class Estimator:
     """Holds the last good values that substitutes are made of, and the point indices of each role."""
 
     def __init__(self, site: Site, halls: F64):
-        table = site.table
-        self._halls = [HallParams(*row.tolist()) for row in halls]
+        table, names = site.table, site.halls
+        self._halls = halls
         self._pressure_pa = site.pressure_pa
         self._design_wb_c = site.file.weather.wetbulb_design_c
         self._quorum_ratio = site.file.control.quorum_ratio
-        self._latest = {role: table.one(role) for role in LATEST_ROLES}
-        self._oadb, self._oawb = table.one("oadb"), table.one("oawb")
-        names = site.halls
-        self._it = [table.by_role("it_power", hall) for hall in names]
-        self._racks = [table.by_role("rack_inlet", hall) for hall in names]
-        self._sat = [table.one("sat", hall) for hall in names]
-        self._fan = [table.one("crah_fan_speed", hall) for hall in names]
-        self._valve = [table.one("valve", hall) for hall in names]
-        self._aisle = [table.one("aisle_dp", hall) for hall in names]
+        self._latest = np.array([table.one(role) for role in LATEST_ROLES], dtype=np.int64)
+        self._weather = np.array([table.one("oadb"), table.one("oawb")], dtype=np.int64)
+        self._meters = Groups([table.by_role("it_power", hall) for hall in names])
+        self._racks = Groups([table.by_role("rack_inlet", hall) for hall in names])
+        self._own = np.array([[table.one(role, hall) for hall in names] for role in HALL_ROLES], dtype=np.int64)
         self._dewpoints = table.by_role("room_dewpoint")
         power = [table.by_role(role) for role in POWER_ROLES]
         self._power = np.concatenate(power) if all(len(p) for p in power) else np.zeros(0, dtype=np.int64)
         count = len(names)
-        self._it_last_w = np.array([h.it_power_nom_w for h in self._halls])
+        self._it_last_w = np.array([room.hall_params(row).it_power_nom_w for row in halls])
         self._it_seen_s = np.full(count, -np.inf)
-        self._weather = np.array([self._design_wb_c + 8.0, self._design_wb_c])
-        self._weather_seen_s = np.full(2, -np.inf)
+        self._held = np.array([self._design_wb_c + DRY_OVER_WET_K, self._design_wb_c, -np.inf, -np.inf])
+        self._value, self._scratch = np.zeros(len(table)), np.zeros(len(table))
+        self._assumed = np.zeros(count + 2, dtype=np.int8)
+        self._assumptions = (*(f"it_power[{h}]" for h in range(count)), "oadb", "oawb")
 
     def assess(self, snap: Snapshot) -> Estimate:
         """The estimate of this snapshot. Never raises for any values."""
-        substituted: list[str] = []
-        # An infinity is no measurement: from here on there are numbers and NaN only.
-        snap = snap._replace(value=np.where(np.isfinite(snap.value), snap.value, np.nan))
-        value = snap.value
-        it_w = self._it_power(snap, substituted)
-        inlet_mean_c, inlet_max_c, quorum = self._inlets(value)
-        oadb_c, oawb_c = self._outdoor(snap, substituted)
-        w = np.empty(W_HALL + len(self._halls))
-        w[W_OADB], w[W_OAWB], w[W_PRESSURE] = oadb_c, oawb_c, self._pressure_pa
-        for h, hall in enumerate(self._halls):
-            mean_c = inlet_mean_c[h] if inlet_mean_c[h] == inlet_mean_c[h] else hall.server_fan_knee_c
-            w[W_HALL + h] = max(room.it_base_w(it_w[h], mean_c, hall), 1.0)
+        count = len(self._halls)
+        self._value[:] = snap.value  # a view or one that may not be written is another signature
+        w, seen = np.empty(W_HALL + count), np.empty((E_MAX + 1, count))
+        plant, summary = np.empty(len(LATEST_ROLES)), np.empty(S_ASSUMED + 1)
+        quorum = estimate_all(
+            self._value, self._meters.at, self._meters.start, self._racks.at, self._racks.start, self._own,
+            self._weather, self._latest, self._dewpoints, self._power, self._halls, snap.now_s, self._design_wb_c,
+            self._pressure_pa, self._quorum_ratio, self._it_last_w, self._it_seen_s, self._held, self._scratch, self._assumed,
+            w, seen, plant, summary,
+        )  # fmt: skip
+        dewpoint_c, hottest_c, measured_w, assumed = summary.tolist()
+        sat_c, fan_speed, valve, aisle_dp_pa, it_w, mean_c, max_c = seen
         return Estimate(
-            snap.now_s,
-            w,
-            it_w,
-            inlet_mean_c,
-            inlet_max_c,
-            _pick(value, self._sat),
-            _pick(value, self._fan),
-            _pick(value, self._valve),
-            _pick(value, self._aisle),
-            largest_known(value[self._dewpoints], float("nan")),
-            largest_known(inlet_max_c, float("nan")),
-            quorum,
-            {role: float(value[i]) if i >= 0 else float("nan") for role, i in self._latest.items()},
-            float(value[self._power].sum()) if len(self._power) else float("nan"),
-            tuple(substituted),
-        )
+            snap.now_s, w, it_w, mean_c, max_c, sat_c, fan_speed, valve, aisle_dp_pa, dewpoint_c, hottest_c, quorum,
+            dict(zip(LATEST_ROLES, plant.tolist(), strict=True)), measured_w, self._substituted() if assumed else (),
+        )  # fmt: skip
 
-    def _it_power(self, snap: Snapshot, substituted: list[str]) -> F64:
-        """IT power per hall; a silent meter holds for a while, then counts as the design load."""
-        for h, indices in enumerate(self._it):
-            total = float(snap.value[indices].sum()) if len(indices) else float("nan")
-            if total == total and total > 0.0:
-                self._it_last_w[h], self._it_seen_s[h] = total, snap.now_s
-            elif snap.now_s - self._it_seen_s[h] > POWER_HOLD_S:
-                self._it_last_w[h] = self._halls[h].it_power_nom_w
-                substituted.append(f"it_power[{h}]")
-        return self._it_last_w.copy()
-
-    def _inlets(self, value: F64) -> tuple[F64, F64, bool]:
-        count = len(self._racks)
-        mean_c, max_c = np.full(count, np.nan), np.full(count, np.nan)
-        quorum = True
-        for h, indices in enumerate(self._racks):
-            inlets = value[indices]
-            known = inlets[inlets == inlets]
-            if len(known):
-                mean_c[h], max_c[h] = known.mean(), known.max()
-            quorum = quorum and len(known) >= max(2, self._quorum_ratio * len(indices))
-        return mean_c, max_c, quorum
-
-    def _outdoor(self, snap: Snapshot, substituted: list[str]) -> tuple[float, float]:
-        """Dry and wet bulb; stale weather is held for an hour, then the design day is assumed."""
-        for k, (name, index) in enumerate((("oadb", self._oadb), ("oawb", self._oawb))):
-            now = snap.value[index] if index >= 0 else np.nan
-            if now == now:
-                self._weather[k], self._weather_seen_s[k] = now, snap.now_s
-            elif snap.now_s - self._weather_seen_s[k] > WEATHER_HOLD_S:
-                self._weather[k] = self._design_wb_c + (8.0 if name == "oadb" else 0.0)
-                substituted.append(name)
-        return float(self._weather[0]), float(min(self._weather[1], self._weather[0]))
+    def _substituted(self) -> tuple[str, ...]:
+        """Names of what is assumed now."""
+        return tuple(name for name, is_so in zip(self._assumptions, self._assumed.tolist(), strict=True) if is_so)
 
 
 def largest_known(values: F64, otherwise: float) -> float:
     """The largest of the values that are known; `otherwise` when none is."""
     known = values[values == values]
     return float(known.max()) if len(known) else otherwise
-
-
-def _pick(value: F64, indices: list[int]) -> F64:
-    return np.array([value[i] if i >= 0 else np.nan for i in indices])

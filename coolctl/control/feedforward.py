@@ -7,13 +7,16 @@ Where the cold aisle is seen to lose its over-pressure (a CRAH down, containment
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
+from coolctl.jit import kernel
 from coolctl.num import first_order
 from coolctl.psychro import PRESSURE_SEA_PA
+from coolctl.thermal import room
 from coolctl.thermal.plant import W_HALL, W_PRESSURE, airflow_speed
-from coolctl.thermal.room import HallParams
 
 F64 = NDArray[np.float64]
 
@@ -26,41 +29,64 @@ AISLE_SHORT_PA, AISLE_ENOUGH_PA = -0.5, 1.5  # between them the demand stays: fa
 SHORT_RISE_PER_S, SHORT_RELEASE_PER_S, SHORT_MAX = 0.02, 0.0005, 2.0
 
 
+# Columns of a hall's state: what is held, how long the load has been down, over-pressure and the factor that it makes.
+D_HELD, D_FALLEN_S, D_AISLE_PA, D_SHORT = range(4)
+
+
+@kernel
+def released(s: F64, now: float, dt_s: float) -> float:
+    """Speed of a hall in state `s` that asks for `now` [ratio]: up at once, down slowly, and only after a wait where the load
+    fell deep; the wait begins anew whenever the load has been back."""
+    held = s[D_HELD]
+    if not now < held:
+        return now
+    fell = now < FALL_RATIO * held
+    s[D_FALLEN_S] = s[D_FALLEN_S] + dt_s if fell else 0.0
+    if fell and s[D_FALLEN_S] < WAIT_S:
+        return held
+    return first_order(held, now, RELEASE_TAU_S, dt_s)
+
+
+@kernel
+def follow_aisle(s: F64, seen_pa: float, dt_s: float) -> None:
+    """The factor by which measured over-pressure [Pa] says that the fans deliver less than they should, into `s`."""
+    if math.isnan(seen_pa):
+        return
+    s[D_AISLE_PA] = first_order(s[D_AISLE_PA], seen_pa, AISLE_TAU_S, dt_s)
+    rate = 0.0
+    if s[D_AISLE_PA] < AISLE_SHORT_PA:
+        rate = SHORT_RISE_PER_S
+    elif s[D_AISLE_PA] > AISLE_ENOUGH_PA:
+        rate = -SHORT_RELEASE_PER_S
+    s[D_SHORT] = min(max(s[D_SHORT] + rate * dt_s, 1.0), SHORT_MAX)
+
+
+@kernel
+def follow_demand(w: F64, sat_c: F64, inlet_mean_c: F64, aisle_dp_pa: F64, halls: F64, dt_s: float, s: F64, demand: F64) -> None:
+    """Every hall's airflow demand [ratio] into `demand`; `s` [halls, 4] is held from call to call."""
+    pressure_pa = PRESSURE_SEA_PA if math.isnan(w[W_PRESSURE]) else w[W_PRESSURE]
+    for h in range(halls.shape[0]):
+        inlet_c = UNKNOWN_INLET_C if math.isnan(inlet_mean_c[h]) else inlet_mean_c[h]
+        supply_c = inlet_c if math.isnan(sat_c[h]) else sat_c[h]
+        now = airflow_speed(w[W_HALL + h], supply_c, inlet_c, 1.0, pressure_pa, room.hall_params(halls[h]))
+        s[h, D_HELD] = released(s[h], now, dt_s)
+        follow_aisle(s[h], aisle_dp_pa[h], dt_s)
+        demand[h] = s[h, D_HELD] * s[h, D_SHORT]
+
+
 class AirflowDemand:
     """Per hall, the CRAH speed at which supplied air equals what the servers draw: fast up, slow down."""
 
     def __init__(self, halls: F64):
-        self._halls = [HallParams(*row.tolist()) for row in halls]
-        self.held_speed = np.full(len(halls), np.nan)
-        self._fallen_s = np.zeros(len(halls))
-        self._aisle_pa, self._short = np.zeros(len(halls)), np.ones(len(halls))
+        self._halls = halls
+        self._state = np.tile([np.nan, 0.0, 0.0, 1.0], (len(halls), 1))
+
+    def forget(self) -> None:
+        """What was held counts no longer."""
+        self._state[:, D_HELD] = np.nan
 
     def step(self, w: F64, sat_c: F64, inlet_mean_c: F64, aisle_dp_pa: F64, dt_s: float) -> F64:
         """Speed [ratio] for an airflow ratio of one, after the slow release; the caller multiplies its margin."""
-        pressure_pa = w[W_PRESSURE] if w[W_PRESSURE] == w[W_PRESSURE] else PRESSURE_SEA_PA
-        for h, hall in enumerate(self._halls):
-            inlet_c = inlet_mean_c[h] if inlet_mean_c[h] == inlet_mean_c[h] else UNKNOWN_INLET_C
-            supply_c = sat_c[h] if sat_c[h] == sat_c[h] else inlet_c
-            now = airflow_speed(w[W_HALL + h], supply_c, inlet_c, 1.0, pressure_pa, hall)
-            held = self.held_speed[h]
-            if held == held and now < held:
-                now = held if self._waits(h, now < FALL_RATIO * held, dt_s) else first_order(held, now, RELEASE_TAU_S, dt_s)
-            self.held_speed[h] = now
-            self._follow_aisle(h, aisle_dp_pa[h], dt_s)
-        return self.held_speed * self._short
-
-    def _waits(self, h: int, fell: bool, dt_s: float) -> bool:
-        """Whether the release waits: for a while after a deep fall, and anew whenever the load has been back."""
-        self._fallen_s[h] = self._fallen_s[h] + dt_s if fell else 0.0
-        return fell and self._fallen_s[h] < WAIT_S
-
-    def _follow_aisle(self, h: int, seen_pa: float, dt_s: float) -> None:
-        """The factor by which measured over-pressure says that the fans deliver less than they should."""
-        if seen_pa == seen_pa:
-            self._aisle_pa[h] = first_order(self._aisle_pa[h], seen_pa, AISLE_TAU_S, dt_s)
-            aisle_pa, rate = self._aisle_pa[h], 0.0
-            if aisle_pa < AISLE_SHORT_PA:
-                rate = SHORT_RISE_PER_S
-            elif aisle_pa > AISLE_ENOUGH_PA:
-                rate = -SHORT_RELEASE_PER_S
-            self._short[h] = min(max(self._short[h] + rate * dt_s, 1.0), SHORT_MAX)
+        demand = np.empty(len(self._halls))
+        follow_demand(w, sat_c, inlet_mean_c, aisle_dp_pa, self._halls, dt_s, self._state, demand)
+        return demand

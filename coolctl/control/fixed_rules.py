@@ -68,6 +68,10 @@ class B0:
             u[U_CHILLERS] = n - 1.0
         return u.copy()
 
+    def take_over(self, last: F64) -> None:
+        """Begin with the machines that run."""
+        self._begun = False
+
 
 class B1:
     """Good-practice fixed: 12 / 22 / 22 °C, fans at 1.15 of demand, fixed pressure, non-integrated economizer."""
@@ -103,6 +107,10 @@ class B1:
         u[U_CELLS] = min(max(2.0, u[U_CHILLERS]), self._cells)
         u[U_CWST] = self.CHWST_C - 3.0 if u[U_ECONOMIZER] > 0.5 else self.CWST_C
         return u.copy()
+
+    def take_over(self, last: F64) -> None:
+        """Begin with the machines that run."""
+        self._begun = False
 
     def _stage(self, plr: float, dt_s: float) -> None:
         u, n = self.u, self.u[U_CHILLERS]

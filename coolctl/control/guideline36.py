@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coolctl.control.baseline import Timer, begin_with_running, part_load_ratio
-from coolctl.control.estimate import Estimate, largest_known
+from coolctl.control.estimate import Estimate
 from coolctl.num import first_order
 from coolctl.points import U_CELLS, U_CHILLERS, U_CHW_DP, U_CHWST, U_CW_FLOW, U_CWST, U_ECONOMIZER, U_HALL, u_size
 from coolctl.psychro import CP_WATER_JKGK
@@ -95,9 +95,9 @@ class B2:
         lim, halls = self._lim, len(site.halls)
         self._lift_max_k = self.CWRT_DESIGN_C - self.CHWST_MIN_C
         self._chwst = (max(self.CHWST_MIN_C, lim.chwst_sp_min_c), min(tuning.chwst_max_c, lim.chwst_sp_max_c))
-        self._crahs = np.array([h.crahs for h in site.file.halls], dtype=float)
-        self._asking = np.zeros(halls, dtype=bool)
-        ignored = np.floor(self.CRAHS_IGNORED_RATIO * self._crahs.sum())
+        self._crahs = [float(h.crahs) for h in site.file.halls]
+        self._asking = [False] * halls
+        ignored = np.floor(self.CRAHS_IGNORED_RATIO * sum(self._crahs))
         self._plant = TrimRespond(Reset(1.0, 0.0, 1.0, 900.0, 300.0, ignored, -0.02, 0.03, 0.07))
         sat_max_c = min(tuning.sat_max_c, lim.rack_inlet_limit_c - 1.0, lim.sat_sp_max_c)
         supply = Reset(self.SAT_START_C, self.SAT_MIN_C, sat_max_c, 300.0, 120.0, 0.0, 0.1, -0.3, -0.6)
@@ -120,7 +120,8 @@ class B2:
             self._begun = True
         self._since_stage_s += dt_s
         self._since_wse_s += dt_s
-        u[U_HALL + 1 :: 2] = np.clip(self._tuning.airflow_ratio * demand_speed, self._lim.fan_speed_sp_min_ratio, 1.0)
+        wanted = np.maximum(self._tuning.airflow_ratio * demand_speed, self._lim.fan_speed_sp_min_ratio)
+        u[U_HALL + 1 :: 2] = np.minimum(wanted, 1.0)
         self._supply_air(est, dt_s)
         self._chilled_water(est, dt_s)
         self._follow_load(est, dt_s)
@@ -129,22 +130,33 @@ class B2:
         self._condenser(est, dt_s)
         return u.copy()
 
+    def take_over(self, last: F64) -> None:
+        """Begin with the machines that run, and with what is colder: the own resets or the water and air in force."""
+        self._begun = False
+        warmest_c, coldest_c = self._chwst[1], self._chwst[0]
+        cold = (warmest_c - last[U_CHWST]) / max(warmest_c - coldest_c, 1e-6)
+        if cold > 0.0:
+            self._plant.value = max(self._plant.value, min(self.PUMP_FIRST + (1.0 - self.PUMP_FIRST) * cold, 1.0))
+        for h, loop in enumerate(self._supply):
+            loop.value = min(loop.value, max(last[U_HALL + 2 * h], self.SAT_MIN_C))
+
     def _supply_air(self, est: Estimate, dt_s: float) -> None:
         warm_c = self._lim.rack_inlet_limit_c - self.INLET_BELOW_LIMIT_K
-        for h, loop in enumerate(self._supply):
-            hottest_c = est.inlet_max_c[h]
+        for h, (loop, hottest_c) in enumerate(zip(self._supply, est.inlet_max_c.tolist(), strict=True)):
             unknown = hottest_c != hottest_c
-            self.u[U_HALL + 2 * h] = loop.step(1.0 if hottest_c > warm_c else 0.0, dt_s, frozen=bool(unknown))
+            self.u[U_HALL + 2 * h] = loop.step(1.0 if hottest_c > warm_c else 0.0, dt_s, frozen=unknown)
 
     def _chilled_water(self, est: Estimate, dt_s: float) -> None:
         """Requests of the coils' valves move pressure first, temperature after; held while machines change."""
         u, lim = self.u, self._lim
-        valve = est.valve
-        self._asking = np.where(valve > self.VALVE_ASKS, True, np.where(valve < self.VALVE_CONTENT, False, self._asking))
-        requests = float(self._crahs[self._asking].sum())
+        valves, requests = est.valve.tolist(), 0.0
+        for h, valve in enumerate(valves):
+            self._asking[h] = valve > self.VALVE_ASKS or (self._asking[h] and not valve < self.VALVE_CONTENT)
+            requests += self._crahs[h] if self._asking[h] else 0.0
+        widest = max((valve for valve in valves if valve == valve), default=0.0)
         level = self._plant.step(requests, dt_s, frozen=self._since_stage_s < self.STAGE_S and requests == 0.0)
         # A coil at its end for a minute has lost its supply air: one more response at once, as its 2.8 K request would.
-        if self._valve_lost.after(largest_known(valve, 0.0) > self.VALVE_LOST, dt_s, self.LOST_S):
+        if self._valve_lost.after(widest > self.VALVE_LOST, dt_s, self.LOST_S):
             level = self._plant.value = min(level + self._plant.reset.respond_max, 1.0)
         pump = min(level / self.PUMP_FIRST, 1.0)
         cold = max((level - self.PUMP_FIRST) / (1.0 - self.PUMP_FIRST), 0.0)

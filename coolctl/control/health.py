@@ -14,13 +14,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from coolctl.control.estimate import Estimate
+from coolctl.control.estimate import Estimate, only_numbers
 from coolctl.control.heat import HeatWitness
+from coolctl.control.sums import Groups
 from coolctl.jit import kernel
 from coolctl.points import ROLES, PointTable, Snapshot
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
+I8 = NDArray[np.int8]
+BOOLS = NDArray[np.bool_]
 
 # A temperature may move this far from one believed sample to the next, and so much more for each second between them.
 JUMP_K, JUMP_K_PER_S, AGREE_K, AGREEING = 3.0, 0.25, 1.5, 3
@@ -97,24 +100,128 @@ def find_jumps(
         believed[i], believed_s[i] = value[i], now_s
 
 
+@kernel
+def any_finite(x: F64) -> bool:
+    """Whether any entry is a number."""
+    return bool(np.isfinite(x).any())
+
+
+@kernel
+def sift(
+    value: F64, watched: BOOLS, temps: BOOLS, is_rack: BOOLS, doubt: I8, before: F64, same_s: F64, longest_s: F64,
+    moves: I64, believed: F64, believed_s: F64, heard_s: F64, candidate: F64, agreed: I64, now_s: float, dt_s: float,
+) -> bool:  # fmt: skip
+    """Doubt what each point's own past speaks against, and take infinities out of `value`; whether any point is in doubt."""
+    only_numbers(value)
+    find_frozen(value, watched, before, same_s, longest_s, moves, doubt, dt_s)
+    find_jumps(value, temps, is_rack, believed, believed_s, heard_s, candidate, agreed, doubt, now_s)
+    return bool(doubt.any())
+
+
+@kernel
+def median_at(x: F64, counts: BOOLS, scratch: F64) -> float:
+    """Median of the entries of `x` that count; there is one at least."""
+    n = 0
+    for k in range(x.shape[0]):
+        if counts[k]:
+            scratch[n] = x[k]
+            n += 1
+    return float(np.median(scratch[:n]))
+
+
+@kernel
+def find_low(
+    off_k: F64, good: BOOLS, known_s: F64, low_s: F64, well_s: F64, low: BOOLS, scratch: F64, dt_s: float
+) -> None:  # fmt: skip
+    """Mark racks of one hall that read too `low` now, and for how long: `off_k` [K] are they above what is usual for them
+    beside the hall's median. `low_s`, `well_s` [s] are held from call to call."""
+    any_low, any_before = False, False
+    for k in range(off_k.shape[0]):
+        low[k] = good[k] and known_s[k] >= KNOWN_S and off_k[k] < -LOW_K
+        any_low = any_low or low[k]
+        any_before = any_before or low_s[k] >= LOW_S
+    if any_low:
+        # Where all have moved apart, no single one stands out.
+        any_low = median_at(np.abs(off_k), good, scratch) < ALIKE_K
+        if not any_low:
+            low[:] = False
+    for k in range(off_k.shape[0]):
+        if not (any_low or any_before):
+            low_s[k] = 0.0
+            continue
+        well_s[k] = well_s[k] + dt_s if good[k] and off_k[k] > -WELL_K else 0.0
+        stays = low_s[k] >= LOW_S and well_s[k] < WELL_S
+        low_s[k] = low_s[k] + dt_s if low[k] or stays else 0.0
+
+
+@kernel
+def learn_usual(off_k: F64, believed: BOOLS, known_s: F64, usual_k: F64, dt_s: float) -> None:
+    """What a rack usually differs by [K]: quickly at first, then over a day, so that a slow drift stands out."""
+    for k in range(off_k.shape[0]):
+        if believed[k]:
+            known_s[k] += dt_s
+            usual_k[k] += min(dt_s / min(max(2.0 * known_s[k], TAU_MIN_S), TAU_MAX_S), 1.0) * off_k[k]
+
+
+@kernel
+def compare_hall(inlet_c: F64, doubt: I8, usual_k: F64, known_s: F64, low_s: F64, well_s: F64, dt_s: float) -> float:
+    """Doubt racks of one hall that read too cold; the hottest that a doubted one would be by its neighbours [°C], NaN where
+    there is none."""
+    count = inlet_c.shape[0]
+    good, low, scratch = (doubt == NOT) & (inlet_c == inlet_c), np.zeros(count, dtype=np.bool_), np.empty(count)
+    if good.sum() < RACKS_MIN:
+        # Too few to judge by; what was found before still stands.
+        for k in range(count):
+            if good[k] and low_s[k] >= LOW_S:
+                doubt[k] = LOW
+        return math.nan
+    median_c = median_at(inlet_c, good, scratch)
+    off_k = inlet_c - median_c - usual_k
+    find_low(off_k, good, known_s, low_s, well_s, low, scratch, dt_s)
+    for k in range(count):
+        if good[k] and low_s[k] >= LOW_S:
+            doubt[k] = LOW
+    learn_usual(off_k, good & (doubt == NOT) & ~low, known_s, usual_k, dt_s)
+    stand_in_k = math.nan
+    for k in range(count):
+        if doubt[k] != NOT and not usual_k[k] <= stand_in_k:
+            stand_in_k = usual_k[k]
+    return median_c + stand_in_k
+
+
+@kernel
+def compare_racks(
+    value: F64, at: I64, start: I64, doubt: I8, usual_k: F64, known_s: F64, low_s: F64, well_s: F64, dt_s: float, virtual_c: F64
+) -> bool:
+    """Compare the racks of every hall with each other; `at` are their points, the rest of what is known of racks is in their
+    order. `virtual_c` [°C] has what stands in for those in doubt; whether any rack is or was too low."""
+    for h in range(virtual_c.shape[0]):
+        a, b = start[h], start[h + 1]
+        hall_doubt = doubt[at[a:b]]
+        virtual_c[h] = compare_hall(value[at[a:b]], hall_doubt, usual_k[a:b], known_s[a:b], low_s[a:b], well_s[a:b], dt_s)
+        for k in range(a, b):
+            doubt[at[k]] = hall_doubt[k - a]
+    return bool(low_s.any())
+
+
 class Health:
     """Follows every temperature and IT power meter of a site; `assess` every tick."""
 
     def __init__(self, table: PointTable, halls: tuple[str, ...], params: F64 | None = None):
         suffix = [ROLES[p.role].suffix if not ROLES[p.role].writable else "" for p in table.points]
-        self._temps = np.array([s == "c" for s in suffix])
-        self._watched = self._temps | np.array([p.role == "it_power" for p in table.points])
-        self._is_rack = np.array([p.role == "rack_inlet" for p in table.points])
-        self._racks = [_run(table.by_role("rack_inlet", hall)) for hall in halls]
-        n = len(table)
+        self._temps = np.array([s == "c" for s in suffix], dtype=np.bool_)
+        self._watched = self._temps | np.array([p.role == "it_power" for p in table.points], dtype=np.bool_)
+        self._is_rack = np.array([p.role == "rack_inlet" for p in table.points], dtype=np.bool_)
+        self._racks = Groups([table.by_role("rack_inlet", hall) for hall in halls])
+        n, racks = len(table), len(self._racks.at)
         self.doubt = np.zeros(n, dtype=np.int8)
         self._believed, self._believed_s, self._heard_s = np.full(n, np.nan), np.full(n, -np.inf), np.full(n, -np.inf)
         self._candidate, self._agreed = np.full(n, np.nan), np.zeros(n, dtype=np.int64)
         self._before, self._same_s = np.full(n, np.nan), np.zeros(n)
         self._longest_s, self._moves = np.zeros(n), np.zeros(n, dtype=np.int64)
-        self._usual_k, self._known_s = np.zeros(n), np.zeros(n)
-        self._low_s, self._well_s = np.zeros(n), np.zeros(n)
-        self._last_s, self._compared_s, self._low = np.nan, -np.inf, False
+        self._usual_k, self._known_s = np.zeros(racks), np.zeros(racks)
+        self._low_s, self._well_s = np.zeros(racks), np.zeros(racks)
+        self._last_s, self._compared_s, self._low, self._doubting = np.nan, -np.inf, False, False
         self.virtual_c = np.full(len(halls), np.nan)
         self._heat = HeatWitness(table, halls, params) if params is not None else None
 
@@ -123,74 +230,41 @@ class Health:
         since_s = snap.now_s - self._last_s
         dt_s = min(max(since_s, 0.0), 60.0) if since_s == since_s else 0.0
         self._last_s = snap.now_s
-        value = np.where(np.isfinite(snap.value), snap.value, np.nan)
-        self.doubt[:] = NOT
+        value = np.array(snap.value)
+        self.doubt.fill(NOT)
         if self._heat is not None:
             self._heat.hear(snap)
-            for k in np.flatnonzero(self._heat.doubted):
-                self.doubt[self._heat.meters[k]] = LIGHT
-        find_frozen(value, self._watched, self._before, self._same_s, self._longest_s, self._moves, self.doubt, dt_s)
-        find_jumps(
-            value, self._temps, self._is_rack, self._believed, self._believed_s, self._heard_s, self._candidate,
-            self._agreed, self.doubt, snap.now_s,
+            for at in self._heat.accused():
+                self.doubt[at] = LIGHT
+        self._doubting = sift(
+            value, self._watched, self._temps, self._is_rack, self.doubt, self._before, self._same_s, self._longest_s,
+            self._moves, self._believed, self._believed_s, self._heard_s, self._candidate, self._agreed, snap.now_s, dt_s,
         )  # fmt: skip
         waited_s = snap.now_s - self._compared_s
-        if not 0.0 <= waited_s < COMPARE_EVERY_S or self.doubt.any() or self._low:
-            self._compared_s = snap.now_s
-            waited_s = min(max(waited_s, 0.0), 60.0)
-            for h, racks in enumerate(self._racks):
-                self.virtual_c[h] = self._neighbours(value, racks, waited_s)
-            self._low = bool(self._low_s.any())
-        return snap._replace(value=np.where(self.doubt != NOT, np.nan, value) if self.doubt.any() else value)
+        if not 0.0 <= waited_s < COMPARE_EVERY_S or self._doubting or self._low:
+            self._compare(value, snap.now_s, min(max(waited_s, 0.0), 60.0))
+        if self._doubting:
+            value[self.doubt != NOT] = np.nan
+        return Snapshot(snap.now_s, value, snap.age_s, snap.quality)
+
+    def _compare(self, value: F64, now_s: float, waited_s: float) -> None:
+        """Racks with their neighbours, `waited_s` [s] after the last time."""
+        self._compared_s = now_s
+        self._low = compare_racks(
+            value, self._racks.at, self._racks.start, self.doubt, self._usual_k, self._known_s, self._low_s, self._well_s,
+            waited_s, self.virtual_c,
+        )  # fmt: skip
+        self._doubting = bool(self.doubt.any())
 
     def warned(self, est: Estimate, snap: Snapshot) -> Estimate:
         """The estimate with racks in doubt as hot as their neighbours make them, and doubted IT power as large as its heat."""
         if self._heat is not None:
             est = self._heat.judge(est, snap)
-        if not np.isfinite(self.virtual_c).any():
+        if not any_finite(self.virtual_c):
             return est
         hottest = np.fmax(est.inlet_max_c, self.virtual_c)
         return est._replace(inlet_max_c=hottest, hottest_c=float(np.fmax.reduce([est.hottest_c, *hottest])))
 
     def doubts(self) -> list[Doubt]:
         """What is not believed now."""
-        return [Doubt(int(i), REASONS[self.doubt[i]]) for i in np.flatnonzero(self.doubt)]
-
-    def _neighbours(self, value: F64, racks: slice | I64, dt_s: float) -> float:
-        """Doubt racks that read too cold; returns the hottest that a doubted one would be by its neighbours [°C]."""
-        inlet_c, doubt = value[racks], self.doubt[racks]
-        good = (doubt == NOT) & (inlet_c == inlet_c)
-        if np.count_nonzero(good) < RACKS_MIN:
-            # Too few to judge by; what was found before still stands.
-            self.doubt[racks] = np.where(good & (self._low_s[racks] >= LOW_S), LOW, doubt)
-            return float("nan")
-        median_c = float(np.median(inlet_c[good]))
-        off_k = inlet_c - median_c - self._usual_k[racks]
-        judged = self._known_s[racks] >= KNOWN_S
-        low = good & judged & (off_k < -LOW_K)
-        was_low = self._low_s[racks] >= LOW_S
-        if low.any():
-            low &= float(np.median(np.abs(off_k[good]))) < ALIKE_K
-        if low.any() or was_low.any():
-            self._well_s[racks] = np.where(good & (off_k > -WELL_K), self._well_s[racks] + dt_s, 0.0)
-            stays = was_low & (self._well_s[racks] < WELL_S)
-            self._low_s[racks] = np.where(low | stays, self._low_s[racks] + dt_s, 0.0)
-            doubted = good & (self._low_s[racks] >= LOW_S)
-            self.doubt[racks] = doubt = np.where(doubted, LOW, doubt)
-        else:
-            self._low_s[racks] = 0.0
-        self._learn(racks, off_k, good & (doubt == NOT) & ~low, dt_s)
-        stand_in = doubt != NOT
-        return median_c + float(self._usual_k[racks][stand_in].max()) if stand_in.any() else float("nan")
-
-    def _learn(self, racks: slice | I64, off_k: F64, believed: NDArray[np.bool_], dt_s: float) -> None:
-        """What a rack usually differs by: quickly at first, then over a day, so that a slow drift stands out."""
-        known_s = self._known_s[racks] + dt_s * believed
-        share = np.minimum(dt_s / np.clip(2.0 * known_s, TAU_MIN_S, TAU_MAX_S), 1.0)
-        self._known_s[racks] = known_s
-        self._usual_k[racks] = np.where(believed, self._usual_k[racks] + share * off_k, self._usual_k[racks])
-
-
-def _run(i: I64) -> slice | I64:
-    """The positions as a slice where they follow each other: no copies then."""
-    return slice(int(i[0]), int(i[-1]) + 1) if len(i) and (np.diff(i) == 1).all() else i
+        return [Doubt(int(i), REASONS[self.doubt[i]]) for i in np.flatnonzero(self.doubt)] if self._doubting else []

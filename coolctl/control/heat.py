@@ -9,10 +9,13 @@ too much costs energy, never safety, and is believed.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
-from coolctl.control.estimate import Estimate
+from coolctl.control.estimate import Estimate, pick
+from coolctl.control.sums import Groups, sum_of_group
 from coolctl.jit import kernel
 from coolctl.num import first_order
 from coolctl.points import PointTable, Snapshot
@@ -101,44 +104,67 @@ def weigh_heat(
     return found
 
 
+@kernel
+def judge_heat(
+    raw: F64, value: F64, at: I64, start: I64, rat_at: I64, nom_w: F64, halls: F64, sat_c: F64, fan: F64, pressure_pa: float,
+    water_w: float, slow_water_w: float, dt_s: float, scratch: F64, metered_w: F64, mass_c: F64, slow_c: F64, said_w: F64,
+    air_w: F64, slow_sat_c: F64, over_s: F64, well_s: F64, over: BOOLS, doubted: BOOLS,
+) -> tuple[bool, float]:  # fmt: skip
+    """What the meters of every hall say, doubted or not, against air and water. Returns whether any hall is over or doubted,
+    and the heat in the water [W], smoothed."""
+    rat_c = np.empty(halls.shape[0])
+    pick(value, rat_at, rat_c)
+    for h in range(halls.shape[0]):
+        metered_w[h] = sum_of_group(raw, at, start[h], start[h + 1], scratch)
+    follow_heat(metered_w, sat_c, rat_c, fan, pressure_pa, halls, dt_s, mass_c, slow_c, said_w, air_w)
+    slow_water_w = first_order(slow_water_w, water_w, WATER_TAU_S, dt_s)
+    counted_w = math.nan if math.isnan(water_w) else slow_water_w
+    any_over = weigh_heat(air_w, said_w, nom_w, sat_c, counted_w, dt_s, slow_sat_c, over_s, well_s, over, doubted)
+    return any_over, slow_water_w
+
+
 class HeatWitness:
-    """Follows the halls of one site; `meters` has each hall's IT power points."""
+    """Follows the halls of one site, each with its IT power points."""
 
     def __init__(self, table: PointTable, names: tuple[str, ...], halls: F64):
         self._halls = halls
         self._nom_w = halls[:, HallParams._fields.index("it_power_nom_w")].copy()  # a stride of its own is another signature
-        self.meters = [table.by_role("it_power", hall) for hall in names]
-        self._rat = [table.one("rat", hall) for hall in names]
+        self._meters = Groups([table.by_role("it_power", hall) for hall in names])
+        self._rat = np.array([table.one("rat", hall) for hall in names], dtype=np.int64)
         count = len(names)
         self._mass_c, self._slow_c, self._said_w, self.air_w = (np.full(count, np.nan) for _ in range(4))
         self._water_w, self._metered_w, self._sat_c = np.nan, np.full(count, np.nan), np.full(count, np.nan)
         self._over_s, self._well_s = np.full(count, np.nan), np.zeros(count)
         self.doubted, self._over = np.zeros(count, dtype=np.bool_), np.zeros(count, dtype=np.bool_)
-        self._last_s = np.nan
+        self._raw, self._value, self._scratch = (np.full(len(table), np.nan) for _ in range(3))
+        self._last_s, self._any = np.nan, False
 
     def hear(self, snap: Snapshot) -> None:
         """What the meters say in this tick, doubted or not."""
-        self._metered_w = np.array([snap.value[i].sum() if len(i) else np.nan for i in self.meters])
+        self._raw[:] = snap.value
+
+    def accused(self) -> list[I64]:
+        """The points of each hall's meters that are doubted."""
+        if not self._any:
+            return []
+        at, start = self._meters.at, self._meters.start
+        return [at[start[h] : start[h + 1]] for h in np.flatnonzero(self.doubted)]
 
     def judge(self, est: Estimate, snap: Snapshot) -> Estimate:
         """Compare; the estimate with the larger, plausible heat where a meter is doubted."""
         since_s = est.now_s - self._last_s
         dt_s = min(max(since_s, 0.0), 60.0) if since_s == since_s else 0.0
         self._last_s = est.now_s
-        rat_c = np.array([snap.value[i] if i >= 0 else np.nan for i in self._rat])
-        follow_heat(
-            self._metered_w, est.sat_c, rat_c, est.fan_speed, est.w[W_PRESSURE], self._halls, dt_s, self._mass_c, self._slow_c,
-            self._said_w, self.air_w,
-        )  # fmt: skip
         plant = est.plant
         water_w = plant["chw_flow"] * CP_WATER_JKGK * (plant["chwrt"] - plant["chwst"])
-        self._water_w = first_order(self._water_w, water_w, WATER_TAU_S, dt_s)
-        any_over = weigh_heat(
-            self.air_w, self._said_w, self._nom_w, est.sat_c, self._water_w if water_w == water_w else np.nan, dt_s, self._sat_c,
-            self._over_s, self._well_s, self._over, self.doubted,
+        self._value[:] = snap.value
+        self._any, self._water_w = judge_heat(
+            self._raw, self._value, self._meters.at, self._meters.start, self._rat, self._nom_w, self._halls, est.sat_c,
+            est.fan_speed, est.w[W_PRESSURE], water_w, self._water_w, dt_s, self._scratch, self._metered_w, self._mass_c,
+            self._slow_c, self._said_w, self.air_w, self._sat_c, self._over_s, self._well_s, self._over, self.doubted,
         )  # fmt: skip
         # Before a meter is doubted, and called so, its heat counts already: the air would be gone by then.
-        return self._counted(est, np.flatnonzero(self.doubted | self._over)) if any_over else est
+        return self._counted(est, np.flatnonzero(self.doubted | self._over)) if self._any else est
 
     def _counted(self, est: Estimate, halls: I64) -> Estimate:
         """The larger of what the meter says and what the air carries; the design load where the air is not known any more."""

@@ -124,6 +124,15 @@ def observe_all(
     observe_loop(s[halls], marks[halls], u[U_CWST], cwst_c, speed, load_w.sum(), now_s, dt_s)
 
 
+@kernel
+def any_sick(s: F64, now_s: float) -> bool:
+    """Whether anything may be wrong with any loop: most ticks need no closer look."""
+    for k in range(s.shape[0]):
+        if s[k, L_HUNTS] > 0.5 or now_s < s[k, L_SICK_UNTIL_S]:
+            return True
+    return bool(s[s.shape[0] - 1, L_STILL_S] >= HAND_S)
+
+
 class Loops:
     """Follows the valve loop of every hall and the towers' fan loop; `observe` every tick."""
 
@@ -145,6 +154,8 @@ class Loops:
 
     def sick(self, now_s: float) -> list[Sickness]:
         """What is wrong now, one entry a loop."""
+        if not any_sick(self._state, now_s):
+            return []
         found = []
         for k, s in enumerate(self._state.tolist()):
             if s[L_HUNTS] > 0.5:

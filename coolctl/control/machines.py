@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coolctl.control.estimate import Estimate
+from coolctl.jit import kernel
 from coolctl.points import U_CELLS, U_CHILLERS, U_CHW_DP, U_ECONOMIZER, U_HALL
 
 F64 = NDArray[np.float64]
@@ -51,6 +52,25 @@ class Machines:
         return Lost(one, self._dark >= CONFIRMED_TICKS)
 
 
+@kernel
+def follow_effects(
+    asked_u: F64, measured_u: F64, tolerance: F64, patience_s: F64, available: float, followed: bool, dt_s: float, apart_s: F64
+) -> bool:
+    """For how long each entry of `measured_u` has been apart from what was asked, into `apart_s` [s]; whether any has for
+    longer than its patience. What is not measured is not apart."""
+    any_missing = False
+    for k in range(asked_u.shape[0]):
+        short = asked_u[k] - measured_u[k]
+        one_way = k in (U_CHILLERS, U_CHW_DP)
+        allowed = DP_OFF_RATIO * asked_u[k] if k == U_CHW_DP else tolerance[k]
+        apart = (short if one_way else abs(short)) > allowed
+        if k == U_CHILLERS and available < asked_u[k]:
+            apart = False
+        apart_s[k] = apart_s[k] + dt_s if apart and followed else 0.0
+        any_missing = any_missing or apart_s[k] > patience_s[k]
+    return any_missing
+
+
 class Effects:
     """Compares what was published with what is measured; `observe` every tick."""
 
@@ -63,18 +83,16 @@ class Effects:
         self._apart_s = np.zeros(size)
         self._tolerance = np.full(size, 0.5)
         self._tolerance[U_HALL + 1 :: 2] = FAN_OFF_RATIO
+        self._any = False
 
     def observe(self, est: Estimate, measured_u: F64, asked_u: F64, followed: bool, dt_s: float) -> None:
         """`followed`: the plant says that it follows what was published. Only what gives less cooling than asked counts for
         chillers and pressure: the plant may add to them by itself, and a chiller that is not available is said elsewhere."""
-        short = asked_u - measured_u
-        self._tolerance[U_CHW_DP] = DP_OFF_RATIO * asked_u[U_CHW_DP]
-        one_way = np.zeros(len(short), dtype=np.bool_)
-        one_way[[U_CHILLERS, U_CHW_DP]] = True
-        apart = np.where(one_way, short, np.abs(short)) > self._tolerance
-        apart[U_CHILLERS] &= not est.plant["chillers_available"] < asked_u[U_CHILLERS]
-        self._apart_s = np.where(apart & followed, self._apart_s + dt_s, 0.0)
+        available = est.plant["chillers_available"]
+        self._any = follow_effects(
+            asked_u, measured_u, self._tolerance, self._patience_s, available, bool(followed), dt_s, self._apart_s
+        )  # fmt: skip
 
     def missing(self) -> list[int]:
         """Entries of the setpoint vector whose command has no effect."""
-        return [int(k) for k in np.flatnonzero(self._apart_s > self._patience_s)]
+        return [int(k) for k in np.flatnonzero(self._apart_s > self._patience_s)] if self._any else []

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coolctl.control.shield import EVAPORATOR_MAX
-from coolctl.jit import kernel
+from coolctl.jit import Parameters, kernel
 from coolctl.num import clamp
 from coolctl.points import U_CELLS, U_CHILLERS, U_CHW_DP, U_CHWST, U_CW_FLOW, U_CWST, U_ECONOMIZER, U_HALL
 from coolctl.psychro import CP_WATER_JKGK
@@ -40,6 +40,9 @@ from coolctl.thermal.plant import (
     airflow_speed,
     chilled_water,
     condenser_units,
+    evaluate_plant,
+    makeup_water,
+    plant_of,
     water_side,
 )
 
@@ -56,10 +59,7 @@ PENALTY_W = 200e3  # price of one whole unit over a limit; far above any saving
 INFEASIBLE_W = 0.002 * PENALTY_W  # penalties up to this are the edge of a limit, not a limit crossed
 
 
-class Limits(NamedTuple):
-    """Limits of one optimisation and the worth of water in it, all floats. `inlet_bias_k` is measured minus modelled
-    hottest inlet; `makeup_wkgs` what a kilogram of make-up water a second is worth [W]."""
-
+class _LimitFields(NamedTuple):
     inlet_c: float
     inlet_bias_k: float
     airflow_min: float
@@ -75,6 +75,17 @@ class Limits(NamedTuple):
     makeup_wkgs: float = 0.0
 
 
+class Limits(_LimitFields, Parameters):
+    """Limits of one optimisation and the worth of water in it, all floats. `inlet_bias_k` is measured minus modelled
+    hottest inlet; `makeup_wkgs` what a kilogram of make-up water a second is worth [W]."""
+
+
+@kernel
+def limits_of(r: F64) -> Limits:
+    """A `Limits.row` as named parameters: for kernels that are called from Python."""
+    return Limits(r[0], r[1], r[2], r[3], r[4], r[5], r[6], r[7], r[8], r[9], r[10], r[11], r[12])
+
+
 def planning_limits(lim: LimitsTable, limit_c: float, inlet_bias_k: float, dewpoint_c: float, makeup_wkgs: float = 0.0) -> Limits:
     """What a plan must keep where racks may reach `limit_c`: the site's limits, with a little in hand."""
     return Limits(
@@ -85,12 +96,11 @@ def planning_limits(lim: LimitsTable, limit_c: float, inlet_bias_k: float, dewpo
 
 
 @kernel
-def complete(
-    z: F64, chillers: float, economizer: float, held: F64, w: F64, halls: F64, p: PlantParams, lim: Limits, u: F64, out: F64
-) -> None:
-    """Full setpoint vector `u` from the free variables `z` and the machines; leaves `evaluate_plant`'s `out` behind.
+def place(z: F64, chillers: float, economizer: float, held: F64, w: F64, halls: F64, p: PlantParams, lim: Limits, u: F64) -> None:
+    """Setpoint vector `u` from the free variables `z` and the machines, as far as it is known before the air side's answer.
 
-    `held` has the value of each setpoint that the plant keeps for itself, NaN where it is free.
+    `held` has the value of each setpoint that the plant keeps for itself, NaN where it is free. The air side depends on
+    chilled water, supply air and airflow alone.
     """
     u[U_CHWST] = z[Z_CHWST]
     u[U_CWST] = z[Z_CWST]
@@ -110,7 +120,12 @@ def complete(
     for k in range(u.shape[0]):
         if held[k] == held[k]:
             u[k] = held[k]
-    air_side(u, w, halls, p, out)
+
+
+@kernel
+def complete(chillers: float, economizer: float, held: F64, w: F64, p: PlantParams, lim: Limits, u: F64, out: F64) -> None:
+    """The setpoints that follow from the air side's answer `out`, into `u`; leaves `evaluate_plant`'s `out` behind, make-up
+    water only where it is worth anything."""
     if held[U_CHW_DP] != held[U_CHW_DP]:
         widest = out[O_VALVE] / VALVE_MARK
         u[U_CHW_DP] = clamp(lim.chw_dp_max_pa * widest * widest, lim.chw_dp_min_pa, lim.chw_dp_max_pa)
@@ -120,10 +135,20 @@ def complete(
         # The plates alone: colder tower water than they need costs fan power and buys nothing.
         chilled_water(u, p, out)
         load_w = out[O_CHW_FLOW] * CP_WATER_JKGK * (out[O_CHWRT] - u[U_CHWST])
-        cw_kgs = u[U_CW_FLOW] * p.chiller.condenser_flow_nom_kgs * units
+        cw_kgs = u[U_CW_FLOW] * p.chiller.condenser_flow_nom_kgs * max(condenser_units(chillers, economizer, p), 1.0)
         needed_c = water_needed_c(load_w, out[O_CHWRT], out[O_CHW_FLOW], cw_kgs, p.economizer)
         u[U_CWST] = clamp(needed_c, lim.cwst_min_c, lim.cwst_max_c)
     water_side(u, w, p, out)
+    makeup_of_worth(u, w, p, lim, out)
+
+
+@kernel
+def makeup_of_worth(u: F64, w: F64, p: PlantParams, lim: Limits, out: F64) -> None:
+    """Make-up water into `out`, nothing where it is worth nothing."""
+    if lim.makeup_wkgs != 0.0:
+        makeup_water(u, w, p, out)
+    else:
+        out[O_MAKEUP] = 0.0
 
 
 @kernel
@@ -153,16 +178,35 @@ def penalty_w(u: F64, halls: F64, p: PlantParams, lim: Limits, out: F64) -> floa
 
 
 @kernel
-def weighted_w(lim: Limits, out: F64) -> float:
-    """Cooling power and what its make-up water is worth [W]."""
-    return out[O_COOLING] + lim.makeup_wkgs * out[O_MAKEUP]
+def weighted_w(makeup_wkgs: float, out: F64) -> float:
+    """Cooling power and what its make-up water is worth [W], at `makeup_wkgs` [W per kg/s]."""
+    return out[O_COOLING] + makeup_wkgs * out[O_MAKEUP]
 
 
 @kernel
 def cost_w(
-    z: F64, chillers: float, economizer: float, held: F64, w: F64, halls: F64, p: PlantParams, lim: Limits, u: F64, out: F64
+    z: F64, chillers: float, economizer: float, held: F64, w: F64, halls: F64, plant: F64, limits: F64, u: F64, out: F64
 ) -> float:
-    """Weighted cooling power plus penalties [W] of the free variables; fills `u` and `out`. Infinite when not computable."""
-    complete(z, chillers, economizer, held, w, halls, p, lim, u, out)
-    total = weighted_w(lim, out) + penalty_w(u, halls, p, lim, out)
+    """Weighted cooling power plus penalties [W] of the free variables; fills `u` and `out`. Infinite when not computable.
+
+    `plant` and `limits` are the rows of `PlantParams` and `Limits`.
+    """
+    p, lim = plant_of(plant), limits_of(limits)
+    place(z, chillers, economizer, held, w, halls, p, lim, u)
+    air_side(u, w, halls, p, out)
+    complete(chillers, economizer, held, w, p, lim, u, out)
+    return priced_w(u, halls, p, lim, out)
+
+
+@kernel
+def setpoints_cost_w(u: F64, w: F64, halls: F64, plant: F64, limits: F64, out: F64) -> float:
+    """The same [W] of a whole setpoint vector as it stands; `u` is only read."""
+    evaluate_plant(u, w, halls, plant, out)
+    return priced_w(u, halls, plant_of(plant), limits_of(limits), out)
+
+
+@kernel
+def priced_w(u: F64, halls: F64, p: PlantParams, lim: Limits, out: F64) -> float:
+    """Weighted cooling power plus penalties [W] of what the model has left in `out`; infinite when not computable."""
+    total = weighted_w(lim.makeup_wkgs, out) + penalty_w(u, halls, p, lim, out)
     return total if total == total else np.inf

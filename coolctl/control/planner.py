@@ -6,34 +6,22 @@ saving that stands out twice in a row, or at once when what runs can no longer c
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from coolctl.control.objective import INFEASIBLE_W, PLAN_PLR_MAX, Limits, cost_w, penalty_w, weighted_w
+from coolctl.control.objective import INFEASIBLE_W, PLAN_PLR_MAX, Limits, cost_w, setpoints_cost_w, weighted_w
 from coolctl.control.plant_rules import PlantRules
 from coolctl.control.plausible import Plausible
 from coolctl.control.precool import precool_k
 from coolctl.control.prices import Box, Pricer, binding
 from coolctl.control.refine import AIRFLOW_MAX, JOINT_MOVES, descend, first_steps, free_variables
 from coolctl.control.screening import one_crah_fewer
+from coolctl.control.water_cap import one_crah_fewer_where_it_helps, warmest_carrying_c, warmest_riding_c
 from coolctl.points import U_CHILLERS, U_CHW_DP, U_CHWST, U_ECONOMIZER, U_HALL, u_size
 from coolctl.site_schema import LimitsTable
-from coolctl.thermal.dynamics import ride_through_s
-from coolctl.thermal.plant import (
-    O_UNMET,
-    OUTPUTS,
-    W_HALL,
-    W_OAWB,
-    W_PRESSURE,
-    PlantParams,
-    air_side,
-    airflow_speed,
-    evaluate_plant,
-)
-from coolctl.thermal.room import HallParams
+from coolctl.thermal.plant import OUTPUTS, W_HALL, W_OAWB, PlantParams
 
 F64 = NDArray[np.float64]
 
@@ -42,10 +30,8 @@ SHRINK = 0.5
 LOAD_EVENT_RATIO, WETBULB_EVENT_K = 0.03, 0.5
 SWITCH_GAIN_RATIO, SWITCH_GAIN_W, SWITCH_CONFIRMATIONS = 0.02, 200.0, 3
 EVENT_MIN_S = 15.0
-CAP_BISECTIONS = 5
 FIXED_CHWST_C = 12.0  # good fixed setpoints keep the water no colder, whatever fails
 EVALUATIONS_A_TICK = 100
-PEAK_AIRFLOW = 1.05
 
 
 class Proposal(NamedTuple):
@@ -85,9 +71,9 @@ class Planner:
         self, halls: F64, p: PlantParams, lim: LimitsTable, rules: PlantRules, period_s: float, required_s: float,
         precool_max_k: float = 0.0, plausible_plants: int = 0,
     ):  # fmt: skip
-        self._halls, self._p, self._lim, self._period_s = halls, p, lim, period_s
+        self._halls, self._p, self._plant, self._lim, self._period_s = halls, p, p.row, lim, period_s
         self._required_s, self._rules = required_s, rules
-        self._fewer_halls = one_crah_fewer(halls)
+        self._fewer_halls, self._left_halls = one_crah_fewer(halls), np.empty_like(halls)
         count = len(halls)
         plant_lo = [lim.chwst_sp_min_c, lim.cwst_sp_min_c, lim.cw_flow_sp_min_ratio]
         plant_hi = [lim.chwst_sp_max_c, lim.cwst_sp_max_c, lim.cw_flow_sp_max_ratio]
@@ -119,7 +105,7 @@ class Planner:
 
     def adopt(self, halls: F64, p: PlantParams, gain_sd: F64 | None = None) -> None:
         """Plan on this model from now on: the same plant, calibrated; `gain_sd` is what calibration leaves in doubt."""
-        self._halls, self._p = halls, p
+        self._halls, self._p, self._plant = halls, p, p.row
         if self._plausible:
             self._plausible.follow(gain_sd)
 
@@ -137,32 +123,40 @@ class Planner:
 
     def step(
         self, w: F64, lim: Limits, policy: Proposal | None, baseline_u: F64, now_u: F64, available: float,
-        now_s: float, dt_s: float, peak_w: F64, ahead_ratio: float = 1.0,
+        now_s: float, dt_s: float, peak_w: F64, due: bool, ahead_ratio: float = 1.0,
     ) -> Plan | None:  # fmt: skip
         """One slice of work under conditions `w`; `now_u` is what is set and running now, `peak_w` the load of each
-        hall [W] that may be back at any moment, `ahead_ratio` the worth of energy soon over its worth now."""
+        hall [W] that may be back at any moment, `due` what the question of that name was answered with, `ahead_ratio`
+        the worth of energy soon over its worth now."""
         self._now_u = now_u
-        z = np.empty(len(self.lo))
-        free_variables(now_u, w, self._halls, z)
-        current = Proposal(z, min(now_u[U_CHILLERS], available), now_u[U_ECONOMIZER])
         # One slice a second: a caller with longer steps does the slices of its step at once.
         for _ in range(max(int(dt_s), 1) if self._queue else 0):
             if self._search(self._queue[0], w, lim):
                 self._queue.pop(0)
             if not self._queue:
-                self._finish(w, lim, baseline_u, current)
+                self._finish(w, lim, baseline_u, self._current(w, available))
                 return self.plan
-        if self.due(w, now_s):
+        if due:
             self._started_s = now_s
             self._load_w, self._wetbulb_c = float(w[W_HALL:].sum()), float(w[W_OAWB])
             self._found = []
             self._update_cap(w, peak_w)
             self._precool(w, ahead_ratio)
-            self._queue = self._candidates(policy, current, available)
+            self._queue = self._candidates(policy, self._current(w, available), available)
             self._policy_cost_w = self._cost(policy, w, lim) if policy else np.nan
         elif not self._queue:
             self._price(w, lim, now_s)
         return self.plan
+
+    def wants(self, now_s: float) -> bool:
+        """Whether `step` has anything to do while nothing is due: a search, or prices of its plan."""
+        return self.searching or (self.plan is not None and self.pricer.due(now_s))
+
+    def _current(self, w: F64, available: float) -> Proposal:
+        """What is set and running now, as a start for a search."""
+        z, u = np.empty(len(self.lo)), self._now_u
+        free_variables(u, w, self._halls, z)
+        return Proposal(z, min(u[U_CHILLERS], available), u[U_ECONOMIZER])
 
     def _price(self, w: F64, lim: Limits, now_s: float) -> None:
         """Between two optimisations: what the limits of the present plan cost."""
@@ -203,7 +197,7 @@ class Planner:
         """Cost [W] of a candidate; leaves its setpoint vector in `_u`."""
         n, e = proposal.chillers, proposal.economizer
         held = self._rules.expected(self._now_u, w, n, e)
-        return float(cost_w(proposal.z, n, e, held, w, self._halls, self._p, lim, self._u, self._out))
+        return float(cost_w(proposal.z, n, e, held, w, self._halls, self._plant, lim.row, self._u, self._out))
 
     def _upper(self) -> F64:
         hi = self.hi.copy()
@@ -221,13 +215,13 @@ class Planner:
         n, e = candidate.chillers, candidate.economizer
         held = self._rules.expected(self._now_u, w, n, e)
         descend(
-            candidate.z, n, e, held, w, self._halls, self._p, lim, self.lo,
+            candidate.z, n, e, held, w, self._halls, self._plant, lim.row, self.lo,
             self._upper(), sweeps, self._steps, self._u, self._out,
         )  # fmt: skip
         self._sweeps_left -= sweeps
         if not self._sweeps_left:
             cost = self._complete(candidate, w, lim)
-            feasible = bool(cost <= weighted_w(lim, self._out) + INFEASIBLE_W)
+            feasible = bool(cost <= weighted_w(lim.makeup_wkgs, self._out) + INFEASIBLE_W)
             self._found.append(Found(self._weighed(cost, feasible, self._u, w, lim), candidate, feasible))
         return not self._sweeps_left
 
@@ -235,7 +229,7 @@ class Planner:
         """The cost that decides [W]: the mean over plausible plants, where the model's limits are kept."""
         if self._plausible is None or not feasible:
             return cost
-        return self._plausible.weigh(u, w, self._halls, self._p, lim)
+        return self._plausible.weigh(u, w, self._halls, self._plant, lim.row)
 
     def _finish(self, w: F64, lim: Limits, baseline_u: F64, current: Proposal) -> None:
         """Choose among the candidates; never worse in the model than the rule baseline."""
@@ -249,7 +243,7 @@ class Planner:
             if self._confirmed(best, other):
                 best, source = other, "machines changed"
         baseline_cost = self._baseline_cost(baseline_u, w, lim)
-        feasible = baseline_cost <= weighted_w(lim, self._out) + INFEASIBLE_W
+        feasible = baseline_cost <= weighted_w(lim.makeup_wkgs, self._out) + INFEASIBLE_W
         weighed = self._weighed(baseline_cost, feasible, baseline_u, w, lim)
         if weighed < best.cost_w:
             z = np.empty(len(self.lo))
@@ -277,49 +271,26 @@ class Planner:
         return self._beaten >= SWITCH_CONFIRMATIONS
 
     def _baseline_cost(self, baseline_u: F64, w: F64, lim: Limits) -> float:
-        evaluate_plant(baseline_u, w, self._halls, self._p, self._out)
-        total = float(weighted_w(lim, self._out) + penalty_w(baseline_u, self._halls, self._p, lim, self._out))
-        return total if total == total else np.inf
+        return float(setpoints_cost_w(baseline_u, w, self._halls, self._plant, lim.row, self._out))
 
     def _update_cap(self, w: F64, peak_w: F64) -> None:
         """Warmest chilled water that leaves the required ride-through and lets the coils carry the peak at once, and the
-        present load with one CRAH fewer.
-
-        The loop and its buffer take a quarter of an hour to cool down; a load that returns within seconds must find
-        water that is cold enough already.
-        """
+        present load with one CRAH fewer."""
         u = self.plan.u.copy() if self.plan else self._u.copy()
         if self.plan is None:
             u[U_HALL::2], u[U_HALL + 1 :: 2], u[U_CHW_DP] = 23.0, 0.8, self._lim.chw_dp_sp_max_pa
-        ride_c = self._warmest(lambda chwst_c: self._rides(u, w, chwst_c))
-        coil_c = self._warmest(lambda chwst_c: self._coils_carry(u, w, peak_w, chwst_c))
+        lim, plant, halls = self._lim, self._plant, self._halls
+        bounds, dp_pa = (lim.chwst_sp_min_c, lim.chwst_sp_max_c), lim.chw_dp_sp_max_pa
+        limit_c, needed_s = lim.rack_inlet_allowable_c, self._required_s
+        ride_c = float(warmest_riding_c(u, w, limit_c, needed_s, *bounds, halls, plant, self._scratch))
+        coil_c = float(warmest_carrying_c(u, w, peak_w, dp_pa, *bounds, halls, plant, self._out))
         # A coil that has become weak is the failure itself: with it, one CRAH more would be the second.
-        fewer = self._one_crah_fewer(u, w)
-        crah_c = self._warmest(lambda chwst_c: self._coils_carry(u, w, w[W_HALL:], chwst_c, fewer))
+        one_crah_fewer_where_it_helps(u, w, halls, self._fewer_halls, self._left_halls)
+        crah_c = float(warmest_carrying_c(u, w, w[W_HALL:], dp_pa, *bounds, self._left_halls, plant, self._out))
         crah_c = max(crah_c, min(FIXED_CHWST_C, self._lim.chwst_sp_max_c))
         caps = {"ride_through": ride_c, "load_step": coil_c, "one_crah_fewer": crah_c}
         self.cap_name = min(caps, key=lambda name: caps[name])
         self.chwst_cap_c = caps[self.cap_name]
-
-    def _one_crah_fewer(self, u: F64, w: F64) -> F64:
-        """The halls with one CRAH less, where the rest can move the air; where they cannot, colder water is no help."""
-        halls = self._halls.copy()
-        for h, row in enumerate(self._fewer_halls):
-            sat_c = u[U_HALL + 2 * h]
-            hall = HallParams(*row.tolist())
-            if airflow_speed(w[W_HALL + h], sat_c, sat_c + 0.5, 1.0, w[W_PRESSURE], hall) <= 1.0:
-                halls[h] = row
-        return halls
-
-    def _warmest(self, holds: Callable[[float], bool]) -> float:
-        """Largest chilled water setpoint for which `holds`, by bisection; the site's lowest if none does."""
-        lo, hi = self._lim.chwst_sp_min_c, self._lim.chwst_sp_max_c
-        if holds(hi):
-            return hi
-        for _ in range(CAP_BISECTIONS):
-            mid = 0.5 * (lo + hi)
-            lo, hi = (mid, hi) if holds(mid) else (lo, mid)
-        return lo
 
     def _precool(self, w: F64, ahead_ratio: float) -> None:
         """How much colder the water should be ahead of a dearer hour; the depth is chosen once, from the plan before it."""
@@ -331,21 +302,3 @@ class Planner:
                 self._precool_max_k, coldest_c, PLAN_PLR_MAX, ahead_ratio, u, w, self._halls, self._p, self._out
             )
             self._precool_from_c = float(u[U_CHWST])
-
-    def _rides(self, u: F64, w: F64, chwst_c: float) -> bool:
-        limit_c = self._lim.rack_inlet_allowable_c
-        seconds = ride_through_s(u, w, chwst_c, chwst_c + 8.0, limit_c, self._required_s, self._halls, self._p, self._scratch)
-        return bool(seconds >= self._required_s)
-
-    def _coils_carry(self, u: F64, w: F64, peak_w: F64, chwst_c: float, halls: F64 | None = None) -> bool:
-        halls = self._halls if halls is None else halls
-        trial, more = u.copy(), w.copy()
-        trial[U_CHWST], trial[U_CHW_DP] = chwst_c, self._lim.chw_dp_sp_max_pa
-        more[W_HALL:] = np.maximum(peak_w, w[W_HALL:])
-        for h, row in enumerate(halls):
-            hall = HallParams(*row.tolist())
-            sat_c = trial[U_HALL + 2 * h]
-            speed = airflow_speed(more[W_HALL + h], sat_c, sat_c + 0.5, PEAK_AIRFLOW, w[W_PRESSURE], hall)
-            trial[U_HALL + 2 * h + 1] = min(max(speed, 0.1), 1.0)
-        air_side(trial, more, halls, self._p, self._out)
-        return bool(self._out[O_UNMET] <= 0.0)

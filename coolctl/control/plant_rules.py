@@ -34,7 +34,7 @@ class PlantRules:
         if site.economizer is None:
             self._fixed[U_ECONOMIZER] = 0.0
 
-        self._some = bool(self.owned.any())
+        self._some, self._free = bool(self.owned.any()), np.full(len(self.owned), np.nan)  # nobody writes into it
 
     @property
     def keeps_chillers(self) -> bool:
@@ -51,9 +51,9 @@ class PlantRules:
 
         `now_u` is the plant as it is: rules that follow the plant's own state (demand, load ratio) stay there.
         """
-        held = np.full(len(self.owned), np.nan)
         if not self._some:
-            return held
+            return self._free
+        held = self._free.copy()
         for k in np.flatnonzero(self.owned):
             held[k] = now_u[k] if self._fixed[k] != self._fixed[k] else self._fixed[k]
             rule = self._rule[k]
@@ -68,6 +68,8 @@ class PlantRules:
 
     def present(self, measured_u: F64, now_u: F64, w: F64) -> F64:
         """Values of the owned setpoints now: as measured, else by their rule, else as last known (`now_u`)."""
+        if not self._some:
+            return self._free
         expected = self.expected(now_u, w, now_u[U_CHILLERS], now_u[U_ECONOMIZER])
         expected = np.where(np.isnan(self._fixed), expected, self._fixed)
         return np.where(self.owned, np.where(np.isnan(measured_u), expected, measured_u), np.nan)

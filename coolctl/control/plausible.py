@@ -15,15 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coolctl.control.calibrate import GAINS, PRIOR_SD
-from coolctl.control.objective import Limits, penalty_w, weighted_w
+from coolctl.control.objective import limits_of, makeup_of_worth, penalty_w, weighted_w
 from coolctl.jit import kernel
 from coolctl.num import clamp
-from coolctl.thermal.chiller import ChillerParams
-from coolctl.thermal.economizer import EconomizerParams
-from coolctl.thermal.plant import OUTPUTS, PlantParams, evaluate_plant
-from coolctl.thermal.pump_fan import PumpParams
+from coolctl.thermal.plant import OUTPUTS, PLACES, air_side, plant_of, water_side
 from coolctl.thermal.room import HallParams
-from coolctl.thermal.tower import TowerParams
 
 F64 = NDArray[np.float64]
 
@@ -35,6 +31,10 @@ LIFT_EXPONENT_MIN, LIFT_EXPONENT_MAX = 0.0, 1.2
 DRAWN_SD_MAX = 1.7  # a uniform spread ends there
 RECOVERY_RATIO = 0.02  # of a crossed limit's price: 4 kW a kelvin
 FAN_POWER, COIL_UA = (HallParams._fields.index(n) for n in ("fan_power_nom_w", "coil_ua_nom_wk"))
+CAPACITY, PLR1, PLR2 = PLACES.chiller.capacity_ref_w, PLACES.chiller.plr1, PLACES.chiller.plr2
+LIFT_EXPONENT, EIR_SCALE = PLACES.chiller.lift_exponent, PLACES.chiller.eir_scale
+TOWER_FAN, TOWER_UA, PLATES_UA = PLACES.tower.fan_power_nom_w, PLACES.tower.ua_scale, PLACES.economizer.ua_nom_wk
+CHW_EFFICIENCY, CW_EFFICIENCY = PLACES.chw_pump.efficiency_ratio, PLACES.cw_pump.efficiency_ratio
 
 
 def scores(count: int) -> F64:
@@ -54,45 +54,37 @@ def draws(drawn: F64, gain_sd: F64 | None) -> F64:
 
 
 @kernel
-def varied(p: PlantParams, d: F64) -> PlantParams:
-    """The plant `p` with one row of `draws` in it."""
-    c, t, e, chw, cw = p.chiller, p.tower, p.economizer, p.chw_pump, p.cw_pump
-    chiller = ChillerParams(
-        c.capacity_ref_w * d[D_CAPACITY], c.cop_ref, c.cap0, c.cap1, c.cap2, c.cap3, c.cap4, c.cap5,
-        c.eir0, c.eir1, c.eir2, c.eir3, c.eir4, c.eir5, c.plr0, c.plr1 + d[D_BEND], c.plr2 - d[D_BEND],
-        c.chwst_fit_min_c, c.chwst_fit_max_c, c.cwst_fit_min_c, c.cwst_fit_max_c, c.plr_min, c.lift_min_k,
-        clamp(c.lift_exponent + d[D_LIFT], LIFT_EXPONENT_MIN, LIFT_EXPONENT_MAX), c.eir_scale * d[D_EIR],
-        c.condenser_flow_nom_kgs,
-    )  # fmt: skip
-    tower = TowerParams(
-        t.air_flow_nom_kgs, t.fan_power_nom_w * d[D_TOWER_FAN], t.water_flow_nom_kgs, t.ntu_coefficient,
-        t.ntu_exponent, t.speed_min_ratio, t.ua_scale * d[D_TOWER_UA], t.makeup_ratio,
-    )  # fmt: skip
-    plates = EconomizerParams(e.present, e.ua_nom_wk * d[D_PLATES_UA], e.flow_nom_kgs, e.pressure_drop_nom_pa, e.parallel)
-    chw_pump = PumpParams(
-        chw.flow_nom_kgs, chw.head_static_pa, chw.head_friction_pa, chw.efficiency_ratio / d[D_CHW], chw.power_floor_w
-    )
-    cw_pump = PumpParams(cw.flow_nom_kgs, cw.head_static_pa, cw.head_friction_pa, cw.efficiency_ratio / d[D_CW], cw.power_floor_w)
-    return PlantParams(
-        chiller, p.chillers, p.chillers_redundant, p.evaporator_flow_nom_kgs, p.evaporator_min_ratio, tower, p.cells,
-        chw_pump, p.chw_pumps, p.chw_flow_nom_kgs, cw_pump, p.cw_pumps, plates, p.loop_volume_m3, p.buffer_m3,
-        p.primary_secondary, p.primary_head_pa,
-    )  # fmt: skip
+def varied(plant: F64, d: F64) -> F64:
+    """The plant's row with one row of `draws` in it."""
+    found = plant.copy()
+    found[CAPACITY] *= d[D_CAPACITY]
+    found[PLR1] += d[D_BEND]
+    found[PLR2] -= d[D_BEND]
+    found[LIFT_EXPONENT] = clamp(plant[LIFT_EXPONENT] + d[D_LIFT], LIFT_EXPONENT_MIN, LIFT_EXPONENT_MAX)
+    found[EIR_SCALE] *= d[D_EIR]
+    found[TOWER_FAN] *= d[D_TOWER_FAN]
+    found[TOWER_UA] *= d[D_TOWER_UA]
+    found[PLATES_UA] *= d[D_PLATES_UA]
+    found[CHW_EFFICIENCY] /= d[D_CHW]
+    found[CW_EFFICIENCY] /= d[D_CW]
+    return found
 
 
 @kernel
-def weighed_w(u: F64, w: F64, halls: F64, p: PlantParams, doubts: F64, lim: Limits, trial: F64, out: F64) -> float:
+def weighed_w(u: F64, w: F64, halls: F64, plant: F64, doubts: F64, limits: F64, trial: F64, out: F64) -> float:
     """Mean cost [W] of the setpoints `u` over the plausible plants `doubts`. `trial` (as `halls`) and `out` are scratch."""
-    total_w = 0.0
+    total_w, lim = 0.0, limits_of(limits)
     for k in range(doubts.shape[0]):
         d = doubts[k]
         trial[:] = halls
         for h in range(halls.shape[0]):
             trial[h, FAN_POWER] *= d[D_FAN]
             trial[h, COIL_UA] *= d[D_COIL_UA]
-        plant = varied(p, d)
-        evaluate_plant(u, w, trial, plant, out)
-        total_w += weighted_w(lim, out) + RECOVERY_RATIO * penalty_w(u, trial, plant, lim, out)
+        p = plant_of(varied(plant, d))
+        air_side(u, w, trial, p, out)
+        water_side(u, w, p, out)
+        makeup_of_worth(u, w, p, lim, out)
+        total_w += weighted_w(lim.makeup_wkgs, out) + RECOVERY_RATIO * penalty_w(u, trial, p, lim, out)
     mean_w = total_w / doubts.shape[0]
     return mean_w if mean_w == mean_w else np.inf
 
@@ -109,6 +101,6 @@ class Plausible:
         """Take what calibration leaves in doubt now."""
         self._doubts = draws(self._scores, gain_sd)
 
-    def weigh(self, u: F64, w: F64, halls: F64, p: PlantParams, lim: Limits) -> float:
+    def weigh(self, u: F64, w: F64, halls: F64, plant: F64, limits: F64) -> float:
         """Mean cost [W] of the setpoints `u`."""
-        return float(weighed_w(u, w, halls, p, self._doubts, lim, self._trial, self._out))
+        return float(weighed_w(u, w, halls, plant, self._doubts, limits, self._trial, self._out))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from coolctl.control.estimate import Estimate
 from coolctl.control.objective import Z_CHWST, Z_CW_FLOW, Z_CWST, Z_HALL
+from coolctl.jit import kernel
 from coolctl.psychro import CP_AIR_JKGK, CP_WATER_JKGK
 from coolctl.thermal.plant import W_HALL, W_OADB, W_OAWB, W_PRESSURE, PlantParams
 from coolctl.thermal.pump_fan import WATER_DENSITY_KGM3
@@ -142,13 +143,22 @@ def features(est: Estimate, s: Situation, it_nom_w: float, plant: tuple[float, .
 
 
 OUTSIDE_SLACK = 0.1
+OUTPUT_MAX = 1e3  # nothing that a network could mean comes near it
 _LEAST, _MOST = LOW - OUTSIDE_SLACK * (HIGH - LOW), HIGH + OUTSIDE_SLACK * (HIGH - LOW)
 
 
 def outside(x: F32) -> str:
     """Name of the first feature outside its trained range by more than a tenth of it, or nothing; NaN is outside."""
-    bad = ~((x[0] >= _LEAST) & (x[0] <= _MOST))
-    return FEATURES[int(np.argmax(bad))].name if bad.any() else ""
+    k = _first_outside(x, _LEAST, _MOST)
+    return FEATURES[k].name if k < len(FEATURES) else ""
+
+
+@kernel
+def _first_outside(x: F32, least: F32, most: F32) -> int:
+    for k in range(least.shape[0]):
+        if not least[k] <= x[0, k] <= most[k]:
+            return k
+    return least.shape[0]
 
 
 def labels(z: F64, chillers: float, economizer: float, w: F64, limit_c: float, heat_w: float, p: PlantParams) -> F32:
@@ -161,17 +171,22 @@ def labels(z: F64, chillers: float, economizer: float, w: F64, limit_c: float, h
     )
 
 
+def usable(y: F32) -> bool:
+    """Whether `y` [outputs] can be decoded: all are there, known, and of a size that an output may have."""
+    return y.shape == (len(OUTPUTS),) and all(abs(v) <= OUTPUT_MAX for v in y.tolist())
+
+
 def decode(y: F32, w: F64, limit_c: float, halls: int, p: PlantParams) -> tuple[F64, float, float]:
     """Free variables, chillers and economizer that network outputs `y` [outputs] ask for; not yet limited."""
-    z = np.empty(Z_HALL + 2 * halls)
-    sat_c = limit_c - float(y[Y_SAT])
-    z[Z_CHWST] = sat_c - float(y[Y_CHWST])
-    z[Z_CWST] = w[W_OAWB] + float(y[Y_CWST])
-    z[Z_CW_FLOW] = float(y[Y_CW_FLOW])
+    z, asked = np.empty(Z_HALL + 2 * halls), y.tolist()
+    sat_c = limit_c - asked[Y_SAT]
+    z[Z_CHWST] = sat_c - asked[Y_CHWST]
+    z[Z_CWST] = w[W_OAWB] + asked[Y_CWST]
+    z[Z_CW_FLOW] = asked[Y_CW_FLOW]
     z[Z_HALL::2] = sat_c
-    z[Z_HALL + 1 :: 2] = float(y[Y_AIRFLOW])
+    z[Z_HALL + 1 :: 2] = asked[Y_AIRFLOW]
     heat_w = float(w[W_HALL:].sum())
-    chillers = float(np.floor(float(y[Y_CHILLERS]) * heat_w / p.chiller.capacity_ref_w + 0.5))
-    economizer = 1.0 if float(y[Y_ECONOMIZER]) > 0.5 and p.economizer.present > 0.5 else 0.0
+    chillers = float(np.floor(asked[Y_CHILLERS] * heat_w / p.chiller.capacity_ref_w + 0.5))
+    economizer = 1.0 if asked[Y_ECONOMIZER] > 0.5 and p.economizer.present > 0.5 else 0.0
     chillers = min(max(chillers, 0.0 if economizer else 1.0), p.chillers)
     return z, chillers, economizer

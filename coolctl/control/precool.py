@@ -29,7 +29,7 @@ def precool_k(
 
     0 where nothing is won. `coldest_c` [°C] bounds the setpoint, `plr_max` the load of the chillers; `out` is scratch.
     """
-    evaluate_plant(u, w, halls, p, out)
+    evaluate_plant(u, w, halls, p.row, out)
     now_w, heat_w = float(out[O_COOLING]), float(out[O_HEAT])
     if not ahead_ratio > 1.0 or not heat_w > 0.0:
         return 0.0
@@ -39,8 +39,8 @@ def precool_k(
         share = stored_w_per_k * depth_k / heat_w
         if share > SHIFT_MAX_RATIO or u[U_CHWST] - depth_k < coldest_c:
             break
-        made_w = _power_w(-depth_k, 1.0 + share, plr_max, p.chiller.plr_min, u, w, halls, p, out)
-        spent_w = _power_w(0.0, 1.0 - share, plr_max, p.chiller.plr_min, u, w, halls, p, out)
+        made_w = _power_w(-depth_k, 1.0 + share, plr_max, p.chiller.plr_min, u, w, halls, p.row, out)
+        spent_w = _power_w(0.0, 1.0 - share, plr_max, p.chiller.plr_min, u, w, halls, p.row, out)
         won_w = ahead_ratio * (now_w - spent_w) - (made_w - now_w)
         if won_w > best_w:
             best_k, best_w = float(depth_k), won_w
@@ -48,12 +48,12 @@ def precool_k(
 
 
 def _power_w(
-    warmer_k: float, load_ratio: float, plr_max: float, plr_min: float, u: F64, w: F64, halls: F64, p: PlantParams, out: F64
+    warmer_k: float, load_ratio: float, plr_max: float, plr_min: float, u: F64, w: F64, halls: F64, plant: F64, out: F64
 ) -> float:
     """Cooling power [W] with the water `warmer_k` from plan `u` and `load_ratio` times the load; NaN where it is not carried."""
     trial, load = u.copy(), w.copy()
     trial[U_CHWST] += warmer_k
     load[W_HALL:] *= load_ratio
-    evaluate_plant(trial, load, halls, p, out)
+    evaluate_plant(trial, load, halls, plant, out)
     chillers_ok = plr_min <= out[O_PLR] <= plr_max or not u[U_CHILLERS] > 0.5
     return float(out[O_COOLING]) if out[O_UNMET] <= 0.0 and chillers_ok else float("nan")

@@ -125,7 +125,7 @@ class Pricer:
         self, z: F64, chillers: float, economizer: float, held: F64, w: F64, halls: F64, p: PlantParams, box: Box, now_s: float
     ) -> None:
         """Price the limits at plan `z` under conditions `w`, on one model from the first search to the last."""
-        self._state = (chillers, economizer, held.copy(), w.copy(), halls.copy(), p)
+        self._state = (chillers, economizer, held.copy(), w.copy(), halls.copy(), p.row)
         self._box, self._boxed = box, box
         self._base_z[:] = z
         self._started_s = now_s
@@ -140,16 +140,16 @@ class Pricer:
     def step(self, sweeps: int, u: F64, out: F64) -> None:
         """Some sweeps of the search under way; `u` and `out` are scratch."""
         n = min(sweeps, self._sweeps_left)
-        chillers, economizer, held, w, halls, p = self._state
+        chillers, economizer, held, w, halls, plant = self._state
         lim, lo, hi = self._boxed
-        cost = float(descend(self._z, chillers, economizer, held, w, halls, p, lim, lo, hi, n, self._steps, u, out))
+        cost = float(descend(self._z, chillers, economizer, held, w, halls, plant, lim.row, lo, hi, n, self._steps, u, out))
         self._sweeps_left -= n
         if self._sweeps_left:
             return
         if self._k < 0:
             self._base_w, self._base_z = cost, self._z.copy()
-            cost_w(self._z, chillers, economizer, held, w, halls, p, lim, u, out)
-            if not cost <= weighted_w(self._box.lim, out) + INFEASIBLE_W:
+            cost_w(self._z, chillers, economizer, held, w, halls, plant, lim.row, u, out)
+            if not cost <= weighted_w(self._box.lim.makeup_wkgs, out) + INFEASIBLE_W:
                 # Nothing keeps every limit: a difference of penalties is no price.
                 self._k, self.values = len(PLAN_LIMITS), np.full(len(PLAN_LIMITS), np.nan)
                 return

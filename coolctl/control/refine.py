@@ -9,12 +9,23 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from coolctl.control.objective import CELL_FLOW_MIN_RATIO, Z_CHWST, Z_CW_FLOW, Z_CWST, Z_HALL, Limits, cost_w
+from coolctl.control.objective import (
+    CELL_FLOW_MIN_RATIO,
+    Z_CHWST,
+    Z_CW_FLOW,
+    Z_CWST,
+    Z_HALL,
+    complete,
+    cost_w,
+    limits_of,
+    place,
+    priced_w,
+)
 from coolctl.jit import kernel
 from coolctl.num import clamp
 from coolctl.points import U_CHWST, U_CW_FLOW, U_CWST, U_HALL
 from coolctl.thermal import room
-from coolctl.thermal.plant import W_HALL, W_OAWB, W_PRESSURE, PlantParams, airflow_speed, condenser_units
+from coolctl.thermal.plant import W_HALL, W_OAWB, W_PRESSURE, air_side, airflow_speed, condenser_units, plant_of
 
 F64 = NDArray[np.float64]
 
@@ -65,43 +76,80 @@ def move(z: F64, k: int, sign: float, step: F64, cell_flow_ratio: float, lo: F64
 
 
 @kernel
+def _same(a: F64, b: F64) -> bool:
+    for i in range(a.shape[0]):  # noqa: SIM110  a generator does not compile
+        if a[i] != b[i]:
+            return False
+    return True
+
+
+@kernel
+def _ask_w(
+    trial: F64, slot: int, z: F64, tried: F64, air: F64, trial_air: F64, chillers: float, economizer: float, held: F64,
+    w: F64, halls: F64, plant: F64, limits: F64, u: F64, out: F64,
+) -> float:  # fmt: skip
+    """`cost_w` [W] of `trial`, a move from `z`; infinite where it has been asked already, since a point that was not better
+    than the best then is not better than the best since.
+
+    `tried` has the last point of each move in its `slot`. `air` is the air side's answer to `z`: the same for `trial` where
+    the move leaves chilled water and halls alone, and left for it in `trial_air`.
+    """
+    if _same(trial, z):
+        return np.inf
+    for k in range(tried.shape[0]):
+        if _same(trial, tried[k]):
+            return np.inf
+    tried[slot] = trial
+    p, lim = plant_of(plant), limits_of(limits)
+    place(trial, chillers, economizer, held, w, halls, p, lim, u)
+    if trial[Z_CHWST] == z[Z_CHWST] and _same(trial[Z_HALL:], z[Z_HALL:]):
+        out[:] = air
+    else:
+        air_side(u, w, halls, p, out)
+    trial_air[:] = out
+    complete(chillers, economizer, held, w, p, lim, u, out)
+    return priced_w(u, halls, p, lim, out)
+
+
+@kernel
 def descend(
-    z: F64, chillers: float, economizer: float, held: F64, w: F64, halls: F64, p: PlantParams, lim: Limits,
+    z: F64, chillers: float, economizer: float, held: F64, w: F64, halls: F64, plant: F64, limits: F64,
     lo: F64, hi: F64, sweeps: int, step: F64, u: F64, out: F64,
 ) -> float:  # fmt: skip
     """Improve `z` in place by `sweeps` compass sweeps; returns its cost [W]. `u` and `out` are scratch.
 
-    A sweep that helped is repeated as a whole (Hooke & Jeeves, J. ACM 8(2), 1961). `step` shrinks in place, so that a
-    search can be continued where it was left.
+    `plant` and `limits` are the rows of `PlantParams` and `Limits`. A sweep that helped is repeated as a whole (Hooke &
+    Jeeves, J. ACM 8(2), 1961). `step` shrinks in place, so that a search can be continued where it was left.
     """
-    n = z.shape[0]
+    n, p = z.shape[0], plant_of(plant)
+    moves = n + JOINT_MOVES
     for i in range(n):
         z[i] = clamp(z[i], lo[i], hi[i])
-    trial, before = np.empty(n), np.empty(n)
+    trial, before, tried = np.empty(n), np.full(n, np.nan), np.full((2 * moves + 2, n), np.nan)
+    air, trial_air = np.empty_like(out), np.empty_like(out)
+    rest = (tried, air, trial_air, chillers, economizer, held, w, halls, plant, limits, u, out)
     water_kgs = p.chiller.condenser_flow_nom_kgs * max(condenser_units(chillers, economizer, p), 1.0)
     cell_flow_ratio = CELL_FLOW_MIN_RATIO * p.tower.water_flow_nom_kgs / water_kgs
-    best = cost_w(z, chillers, economizer, held, w, halls, p, lim, u, out)
+    best = _ask_w(z, 2 * moves, before, *rest)
+    air[:] = trial_air
     for _ in range(sweeps):
         improved = False
         before[:] = z
-        for k in range(n + JOINT_MOVES):
-            for sign in (-1.0, 1.0):
-                move(z, k, sign, step, cell_flow_ratio, lo, hi, trial)
-                if np.array_equal(trial, z):
-                    continue
-                cost = cost_w(trial, chillers, economizer, held, w, halls, p, lim, u, out)
+        for k in range(moves):
+            for side in range(2):
+                move(z, k, 2.0 * side - 1.0, step, cell_flow_ratio, lo, hi, trial)
+                cost = _ask_w(trial, 2 * k + side, z, *rest)
                 if cost < best - 1e-6:
-                    best = cost
-                    z[:] = trial
-                    improved = True
+                    best, improved = cost, True
+                    z[:], air[:] = trial, trial_air
                     break
         if improved:
             for i in range(n):
                 trial[i] = clamp(2.0 * z[i] - before[i], lo[i], hi[i])
-            cost = cost_w(trial, chillers, economizer, held, w, halls, p, lim, u, out)
+            cost = _ask_w(trial, 2 * moves + 1, z, *rest)
             if cost < best - 1e-6:
                 best = cost
-                z[:] = trial
+                z[:], air[:] = trial, trial_air
         else:
             if step[Z_CHWST] < FINEST_K:
                 break
@@ -137,19 +185,19 @@ def free_variables(u: F64, w: F64, halls: F64, z: F64) -> None:
 
 @kernel
 def best_for_machines(
-    z: F64, chillers: float, economizer: float, held: F64, w: F64, halls: F64, p: PlantParams, lim: Limits,
+    z: F64, chillers: float, economizer: float, held: F64, w: F64, halls: F64, plant: F64, limits: F64,
     lo: F64, hi: F64, sweeps: int, u: F64, out: F64,
 ) -> float:  # fmt: skip
     """Best setpoints for given machines over several valleys of condenser water, left in `z`; returns the cost [W]."""
     best_z, step = z.copy(), np.empty_like(z)
     first_steps(step, 1.0)
-    best = descend(best_z, chillers, economizer, held, w, halls, p, lim, lo, hi, sweeps, step, u, out)
+    best = descend(best_z, chillers, economizer, held, w, halls, plant, limits, lo, hi, sweeps, step, u, out)
     for k in range(len(START_APPROACHES_K)):
         trial_z = z.copy()
         trial_z[Z_CWST] = w[W_OAWB] + START_APPROACHES_K[k]
         trial_z[Z_CHWST] += START_WATER_K[k]
         first_steps(step, 1.0)
-        trial = descend(trial_z, chillers, economizer, held, w, halls, p, lim, lo, hi, sweeps, step, u, out)
+        trial = descend(trial_z, chillers, economizer, held, w, halls, plant, limits, lo, hi, sweeps, step, u, out)
         if trial < best:
             best = trial
             best_z[:] = trial_z
@@ -159,7 +207,7 @@ def best_for_machines(
 
 @kernel
 def _with_chillers(
-    costs: F64, found: F64, chillers: int, start: F64, economizer: float, w: F64, halls: F64, p: PlantParams, lim: Limits,
+    costs: F64, found: F64, chillers: int, start: F64, economizer: float, w: F64, halls: F64, plant: F64, limits: F64,
     lo: F64, hi: F64, sweeps: int, u: F64, out: F64,
 ) -> float:  # fmt: skip
     """Cost [W] of the best setpoints with so many chillers, searched once: kept in `costs`, the setpoints in `found`."""
@@ -167,14 +215,14 @@ def _with_chillers(
         free = np.full(U_HALL + 2 * halls.shape[0], np.nan)  # the expert may set everything
         found[chillers] = start
         costs[chillers] = best_for_machines(
-            found[chillers], float(chillers), economizer, free, w, halls, p, lim, lo, hi, sweeps, u, out
+            found[chillers], float(chillers), economizer, free, w, halls, plant, limits, lo, hi, sweeps, u, out
         )
     return float(costs[chillers])
 
 
 @kernel
 def _best_number(
-    costs: F64, found: F64, guess: int, start: F64, economizer: float, w: F64, halls: F64, p: PlantParams, lim: Limits,
+    costs: F64, found: F64, guess: int, start: F64, economizer: float, w: F64, halls: F64, plant: F64, limits: F64,
     lo: F64, hi: F64, sweeps: int, u: F64, out: F64,
 ) -> int:  # fmt: skip
     """The cheapest number of chillers with the economizer so; `costs` and `found` have a row for each number.
@@ -185,7 +233,7 @@ def _best_number(
     stand below its least load: it is tried wherever there are plates.
     """
     most, best_n = costs.shape[0] - 1, guess
-    rest = (start, economizer, w, halls, p, lim, lo, hi, sweeps, u, out)
+    rest = (start, economizer, w, halls, plant, limits, lo, hi, sweeps, u, out)
     best = _with_chillers(costs, found, guess, *rest)
     if economizer > 0.5:
         without = _with_chillers(costs, found, 0, *rest)
@@ -206,22 +254,22 @@ def _best_number(
 
 @kernel
 def joint_optimum(
-    z: F64, chillers_max: float, w: F64, halls: F64, p: PlantParams, lim: Limits, lo: F64, hi: F64,
+    z: F64, chillers_max: float, w: F64, halls: F64, plant: F64, limits: F64, lo: F64, hi: F64,
     sweeps: int, u: F64, out: F64,
 ) -> tuple[float, float, float]:  # fmt: skip
     """Best setpoints over all machine choices, left in `z`; returns cost [W], chillers and economizer. The expert."""
-    most = int(chillers_max)
+    most, p = int(chillers_max), plant_of(plant)
     start, found = z.copy(), np.empty((most + 1, z.shape[0]))
     best, best_chillers, best_economizer = np.inf, most, 0.0
     guess = int(clamp(np.ceil(w[W_HALL:].sum() / p.chiller.capacity_ref_w), 1.0, chillers_max))
     for economizer in range(2 if p.economizer.present > 0.5 else 1):
         costs = np.full(most + 1, np.nan)
-        n = _best_number(costs, found, guess, start, float(economizer), w, halls, p, lim, lo, hi, sweeps, u, out)
+        n = _best_number(costs, found, guess, start, float(economizer), w, halls, plant, limits, lo, hi, sweeps, u, out)
         if costs[n] < best:
             best, best_chillers, best_economizer = costs[n], n, float(economizer)
             z[:] = found[n]
         guess = max(n, 1)
     free = np.full(U_HALL + 2 * halls.shape[0], np.nan)
-    cost_w(z, float(best_chillers), best_economizer, free, w, halls, p, lim, u, out)
+    cost_w(z, float(best_chillers), best_economizer, free, w, halls, plant, limits, u, out)
     z[Z_CWST] = u[U_CWST]
     return best, float(best_chillers), best_economizer

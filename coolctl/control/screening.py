@@ -89,7 +89,7 @@ class Screening:
         trial = u.copy()
         trial[U_CHILLERS], trial[U_CELLS] = chillers, cells
         trial[U_CWST], trial[U_CHW_DP] = self._lim.cwst_sp_min_c, self._lim.chw_dp_sp_max_pa
-        evaluate_plant(trial, w, self._halls, self._p, self._out)
+        evaluate_plant(trial, w, self._halls, self._p.row, self._out)
         carried = 1.0 - self._out[O_UNMET] / max(self._out[O_HEAT], 1.0)
         plr = self._out[O_PLR]
         spare = 1.0 / plr if chillers > 0.5 and plr > 1e-3 else ENOUGH

@@ -249,7 +249,7 @@ class Shield:
         trial[U_CWST] = self.lo[U_CWST]  # the towers may work as hard as they can
         trial[U_CHW_DP] = self.hi[U_CHW_DP]
         trial[U_HALL + 1 :: 2] = np.minimum(trial[U_HALL + 1 :: 2] * ratio, 1.0)
-        evaluate_plant(trial, more, self._halls, self._p, self._out)
+        evaluate_plant(trial, more, self._halls, self._p.row, self._out)
         fits = self._out[O_PLR] <= PLR_MAX and self._out[O_EVAPORATOR] <= EVAPORATOR_MAX
         return bool(fits and self._out[O_UNMET] <= 0.0 and self._out[O_CHWST] <= trial[U_CHWST] + 0.3)
 

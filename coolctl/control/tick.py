@@ -6,6 +6,7 @@ run every tick; setpoints are refined every minute or on an event (planner.py); 
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from coolctl.control.baseline import Rules, part_load_ratio
 from coolctl.control.calibrate import Calibrator, Gain
 from coolctl.control.commission import Excitation
 from coolctl.control.decision import Decision
-from coolctl.control.estimate import Estimate, Estimator
+from coolctl.control.estimate import Estimate, Estimator, measured_setpoints
 from coolctl.control.feedforward import AirflowDemand
 from coolctl.control.guideline36 import B2
 from coolctl.control.health import Health
@@ -25,17 +26,16 @@ from coolctl.control.machines import Effects, Lost, Machines
 from coolctl.control.objective import Limits, planning_limits
 from coolctl.control.planner import Plan, Planner, Proposal
 from coolctl.control.plant_rules import PlantRules
-from coolctl.control.policy import F32, Policy, Situation, decode, describe, features, outside
-from coolctl.control.policy import OUTPUTS as OUTPUTS_OF_POLICY
+from coolctl.control.policy import F32, Policy, Situation, decode, describe, features, outside, usable
+from coolctl.control.racks import TRIM_START_K, follow_peak, follow_racks
+from coolctl.control.rules_view import RulesView
 from coolctl.control.screening import Screening, Weakest
 from coolctl.control.shield import RESCUE_FROM_K, Context, Shield
 from coolctl.control.worth import Worth
 from coolctl.control.zones import KINDS, Zones
-from coolctl.num import first_order
 from coolctl.points import (
     U_CELLS,
     U_CHILLERS,
-    U_CHW_DP,
     U_CHWST,
     U_CW_FLOW,
     U_CWST,
@@ -45,7 +45,7 @@ from coolctl.points import (
 )  # fmt: skip
 from coolctl.thermal.dynamics import HORIZON_S, ride_through_s
 from coolctl.thermal.params import hall_array, plant_params
-from coolctl.thermal.plant import O_COOLING, OUTPUTS, W_HALL, evaluate_plant, hottest_inlets_c
+from coolctl.thermal.plant import O_COOLING, OUTPUTS, W_HALL, evaluate_plant
 from coolctl.thermal.room import HallParams
 
 if TYPE_CHECKING:
@@ -53,17 +53,10 @@ if TYPE_CHECKING:
 
 F64 = NDArray[np.float64]
 
+RULES_MODES = ("fallback", "emergency")
 DT_MAX_S = 60.0
 ADOPT_EVERY_S = 300.0
 SHORT_TICK_S = 2.0
-# Racks are minutes behind a load that rises, and look cooler than the model says they will be: what they then seem to have
-# in hand is not there once they have warmed, so the bias falls slowly.
-INLET_BIAS_TAU_S, INLET_BIAS_FALL_TAU_S = 120.0, 1800.0
-INLET_BIAS_MAX_K = 3.0
-# The trim lowers supply air for what the model did not foresee. It acts a little below the limit, lets go slowly (half a
-# kelvin an hour, so that the next load step finds it), and starts with a reserve that the first calm hour gives back.
-TRIM_GAIN_PER_S, TRIM_RELEASE_PER_S, TRIM_MAX_K = 1.0 / 60.0, 0.5 / 3600.0, 6.0
-TRIM_BELOW_LIMIT_K, TRIM_START_K = 0.15, 0.4
 FAN_REST_RATIO = 1.005  # fans rest while they deliver up to this over what is needed: meters' noise is not worth following
 RIDE_THROUGH_EVERY_S = 5.0
 # The load that may be back at any moment: what was seen, forgotten slowly; carefully assumed at the start.
@@ -100,6 +93,8 @@ class Tick:
         self._estimator = Estimator(site, self.halls)
         self._demand = AirflowDemand(self.halls)
         self.baseline: Rules = baseline or B2(site, self.p)
+        self._rules_view, self._rules_drive = RulesView(len(self.halls)), False
+        self._baseline_u: F64 | None = None
         self.modes = modes.ModeMachine(granted, f.control.clean_s)
         self._planner = Planner(
             self.halls, self.p, f.limits, self.rules, f.control.refine_period_s, self.required_s, f.objective.precool_max_k,
@@ -119,11 +114,12 @@ class Tick:
         self._described = describe(self.halls, self.p)
         self._adopted_s = -np.inf
         self._it_nom_w = self.halls[:, HallParams._fields.index("it_power_nom_w")]
+        self._it_nom_sum_w = float(self._it_nom_w.sum())
         self._out, self._scratch = np.zeros(len(OUTPUTS)), np.zeros(2 * len(self.halls))
         self._last_s = np.nan
         self._seq = 0
         count = len(self.halls)
-        self._bias_k, self._trim_k, self._inlets_c = np.zeros(count), np.full(count, TRIM_START_K), np.zeros(count)
+        self._bias_k, self._trim_k = np.zeros(count), np.full(count, TRIM_START_K)
         self._ride_s, self._ride_at_s = 0.0, -np.inf
         self._over_ticks, self._no_cooling_s = 0, 0.0
         self._peak_w = PEAK_START_RATIO * self._it_nom_w
@@ -149,15 +145,14 @@ class Tick:
         if not sick:
             self._calibrate(est, snap, dt_s)
         self._hear(est)
-        forgotten = self._peak_w + (est.w[W_HALL:] - self._peak_w) * (dt_s / PEAK_TAU_S)
-        self._peak_w = np.maximum(est.w[W_HALL:], forgotten)
+        follow_peak(est.w[W_HALL:], dt_s / PEAK_TAU_S, self._peak_w)
         demand = self._demand.step(est.w, est.sat_c, est.inlet_mean_c, est.aisle_dp_pa, dt_s)
-        baseline_u = self.baseline.step(est, demand, dt_s)
+        baseline_u = self._rules_step(est, demand, dt_s)
         measured_u = self._measured(est)
         last = self.shield.last if self.shield.last is not None else baseline_u
         self.zones.observe(est, last[U_HALL::2], dt_s, {s.loop for s in sick})
         own_u = self.rules.present(measured_u, last, est.w)
-        baseline_u = np.where(self.rules.owned, own_u, baseline_u)
+        baseline_u = self._baseline_u = np.where(self.rules.owned, own_u, baseline_u)
         known_u = np.where(self.rules.owned, own_u, last)
         actual_u = np.where(np.isnan(measured_u), known_u, measured_u)
         model_w = self._follow_model(est, actual_u, dt_s)
@@ -196,6 +191,16 @@ class Tick:
             tuple(self._health.doubts()), tuple(sick), self.override_u.copy(), tuple(self._effects.missing()),
         )  # fmt: skip
 
+    def _rules_step(self, est: Estimate, demand: F64, dt_s: float) -> F64:
+        """The rules' setpoints: from what is measured while the plant is theirs, else from the model at their own."""
+        theirs, last = self._mode_before in RULES_MODES, self.shield.last
+        if theirs and not self._rules_drive and last is not None:
+            self.baseline.take_over(last)
+        self._rules_drive = theirs
+        if not theirs and self._baseline_u is not None:
+            est = self._rules_view.see(est, self._baseline_u, *self._model, self._bias_k)
+        return self.baseline.step(est, demand, dt_s)
+
     def _sick_loops(self, est: Estimate, dt_s: float) -> list[Sickness]:
         """The plant's own loops that do not follow as they should, seen against the setpoints that were published."""
         if self.shield.last is not None:
@@ -206,7 +211,7 @@ class Tick:
         """Until racks and IT power have been heard once, nothing is published; what was assumed is then forgotten."""
         if not self._heard and est.quorum and not any(s.startswith("it_power") for s in est.substituted):
             self._heard = True
-            self._demand.held_speed[:] = np.nan
+            self._demand.forget()
 
     def _calibrate(self, est: Estimate, snap: Snapshot, dt_s: float) -> None:
         """Let the gains follow; the planner and the meters of the page work with them, the shield never."""
@@ -245,31 +250,19 @@ class Tick:
 
     def _measured(self, est: Estimate) -> F64:
         """The setpoint vector that describes the plant as measured; NaN where it is silent."""
-        plant, u = est.plant, np.full(U_HALL + 2 * len(self.halls), np.nan)
-        u[U_CHWST], u[U_CHILLERS], u[U_CWST] = plant["chwst"], plant["chillers_on"], plant["cwst"]
-        u[U_CELLS], u[U_ECONOMIZER] = plant["tower_cells_on"], plant["economizer_on"]
-        u[U_CHW_DP] = np.maximum(plant["chw_dp"], 1e3)
-        u[U_HALL::2] = est.sat_c
-        u[U_HALL + 1 :: 2] = np.maximum(est.fan_speed, 0.05)
+        plant, u = est.plant, np.empty(U_HALL + 2 * len(self.halls))
+        measured_setpoints(
+            plant["chwst"], plant["chw_dp"], plant["chillers_on"], plant["cwst"], plant["tower_cells_on"], plant["economizer_on"],
+            est.sat_c, est.fan_speed, u,
+        )  # fmt: skip
         return u
 
     def _follow_model(self, est: Estimate, actual_u: F64, dt_s: float) -> float:
         """Model power at the measured state; each hall's inlet bias and trim follow its own hottest rack."""
-        evaluate_plant(actual_u, est.w, *self._model, self._out)
+        evaluate_plant(actual_u, est.w, self._model[0], self._model[1].row, self._out)
         model_w = float(self._out[O_COOLING])
-        hottest_inlets_c(actual_u, est.w, self._model[0], self._inlets_c)
         limit_c = self.site.file.limits.rack_inlet_limit_c
-        for h, seen_c in enumerate(est.inlet_max_c):
-            if seen_c != seen_c:
-                continue
-            bias_k = seen_c - self._inlets_c[h]
-            if bias_k == bias_k:
-                bias_k = min(max(bias_k, -INLET_BIAS_MAX_K), INLET_BIAS_MAX_K)
-                tau_s = INLET_BIAS_TAU_S if bias_k > self._bias_k[h] else INLET_BIAS_FALL_TAU_S
-                self._bias_k[h] = first_order(self._bias_k[h], bias_k, tau_s, dt_s)
-            over_k = seen_c - limit_c + TRIM_BELOW_LIMIT_K
-            rise = TRIM_GAIN_PER_S * over_k if over_k > 0.0 else -TRIM_RELEASE_PER_S
-            self._trim_k[h] = min(max(self._trim_k[h] + rise * dt_s, 0.0), TRIM_MAX_K)
+        follow_racks(actual_u, est.w, self._model[0], est.inlet_max_c, limit_c, dt_s, self._bias_k, self._trim_k)
         return model_w
 
     def _ride_through(self, est: Estimate, actual_u: F64, demand: F64, available: float) -> float:
@@ -278,7 +271,7 @@ class Tick:
             limit_c = self.site.file.limits.rack_inlet_allowable_c
             cold, warm = est.plant["chwst"], est.plant["chwrt"]
             self._ride_s = float(
-                ride_through_s(actual_u, est.w, cold, warm, limit_c, HORIZON_S, self.halls, self.p, self._scratch)
+                ride_through_s(actual_u, est.w, cold, warm, limit_c, HORIZON_S, self.halls, self.p.row, self._scratch)
             )
             self._ride_at_s = est.now_s
             self._weakest = self._screening.look(actual_u, est, demand, available)
@@ -290,7 +283,7 @@ class Tick:
         if seen != seen:
             seen = on if on == on else self.p.chillers
         seen = max(seen, on) if on == on else seen  # what runs is available, whatever the other sensor says
-        return float(np.floor(min(max(seen, 0.0), self.p.chillers)))
+        return float(math.floor(min(max(seen, 0.0), self.p.chillers)))
 
     def _propose(self, est: Estimate, available: float) -> tuple[Proposal | None, F64, str]:
         """The policy's proposal, as it came, and why there is none."""
@@ -299,15 +292,16 @@ class Tick:
             return None, none, "no admitted policy"
         limit_c = self.site.file.limits.rack_inlet_limit_c
         s = Situation(limit_c, self._planner.chwst_cap_c, available, self._worth.makeup_wkgs(est))
-        x = features(est, s, float(self._it_nom_w.sum()), self._described, self.p.chillers)
+        x = features(est, s, self._it_nom_sum_w, self._described, self.p.chillers)
         strange = outside(x)
         if strange:
             return None, none, f"{strange} is outside the trained range"
         y = self._infer(x)
-        if y is None or y.shape != (len(OUTPUTS_OF_POLICY),) or not np.isfinite(y).all() or np.abs(y).max() > 1e3:
+        if y is None or not usable(y):
             return None, none, "the policy gave no usable proposal"
         z, chillers, economizer = decode(y, est.w, limit_c, len(self.halls), self.p)
-        none[[U_CHWST, U_CWST, U_CW_FLOW, U_CHILLERS, U_ECONOMIZER]] = z[0], z[1], z[2], chillers, economizer
+        none[U_CHWST], none[U_CWST], none[U_CW_FLOW] = z[:3]
+        none[U_CHILLERS], none[U_ECONOMIZER] = chillers, economizer
         none[U_HALL::2] = z[3::2]
         return Proposal(z, min(chillers, available), economizer), none, ""
 
@@ -352,14 +346,18 @@ class Tick:
         return halls
 
     def _plan(self, est: Estimate, proposal: Proposal | None, baseline_u: F64, available: float, dt_s: float) -> Plan | None:
-        last = self.shield.last if self.shield.last is not None else baseline_u
-        if self._planner.searching and self._ride_at_s == est.now_s and dt_s <= SHORT_TICK_S:
-            return self._planner.plan  # this tick has paid for a roll-out already
-        if self._planner.due(est.w, est.now_s):
+        planner = self._planner
+        if planner.searching and self._ride_at_s == est.now_s and dt_s <= SHORT_TICK_S:
+            return planner.plan  # this tick has paid for a roll-out already
+        due = planner.due(est.w, est.now_s)
+        if due:
             gain_sd = self._calibrator.sd() if self._calibrator else None
-            self._planner.adopt(self._halls_seen(est), self._model[1], gain_sd)
-        return self._planner.step(
-            est.w, self._limits(est), proposal, baseline_u, last, available, est.now_s, dt_s, self._peak_w,
+            planner.adopt(self._halls_seen(est), self._model[1], gain_sd)
+        elif not planner.wants(est.now_s):
+            return planner.plan
+        last = self.shield.last if self.shield.last is not None else baseline_u
+        return planner.step(
+            est.w, self._limits(est), proposal, baseline_u, last, available, est.now_s, dt_s, self._peak_w, due,
             self._worth.ahead_ratio(est),
         )  # fmt: skip
 
@@ -373,19 +371,20 @@ class Tick:
         airflow = plan.z[4::2]
         needed = np.minimum(airflow * demand, 1.0)
         last = self.shield.last if self.shield.last is not None else baseline_u
-        wish[U_HALL + 1 :: 2] = np.clip(last[U_HALL + 1 :: 2], needed, np.minimum(FAN_REST_RATIO * needed, 1.0))
+        resting = np.maximum(last[U_HALL + 1 :: 2], needed)
+        wish[U_HALL + 1 :: 2] = np.minimum(resting, np.minimum(FAN_REST_RATIO * needed, 1.0))
         return wish, True
 
     def _terms(
         self, est: Estimate, plan: Plan | None, baseline_u: F64, model_w: float, ride_s: float, gateway: GatewayView, used: bool,
         sick: list[Sickness],
     ) -> F64:  # fmt: skip
-        evaluate_plant(baseline_u, est.w, *self._model, self._out)
+        evaluate_plant(baseline_u, est.w, self._model[0], self._model[1].row, self._out)
         suspect, nothing = self.zones.suspect(), np.nan
         return np.array([
             est.it_w.sum(), est.hottest_c, est.w[1], est.dewpoint_c, est.measured_w, model_w, self._out[O_COOLING],
             plan.cost_w if plan else nothing, plan.policy_cost_w if plan else nothing, ride_s, self._planner.chwst_cap_c,
-            float(self._bias_k.max()), float(self._trim_k.max()), part_load_ratio(est, self.p), self.modes.clean_s,
+            max(self._bias_k.tolist()), max(self._trim_k.tolist()), part_load_ratio(est, self.p), self.modes.clean_s,
             float(used), float(est.quorum), float(len(est.substituted)), gateway.age_s, float(gateway.confirmed),
             float(suspect.hall) if suspect else nothing,
             float(list(KINDS).index(suspect.kind)) if suspect else nothing, suspect.size if suspect else nothing,

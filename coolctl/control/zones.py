@@ -14,13 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coolctl.control.estimate import Estimate
-from coolctl.num import first_order, follow
+from coolctl.control.loops import followed
+from coolctl.jit import kernel
+from coolctl.num import first_order
 from coolctl.psychro import CP_AIR_JKGK
 from coolctl.thermal import pump_fan, room
 from coolctl.thermal.plant import W_HALL, W_PRESSURE, PlantParams, air_density_kgm3, crah_air_kgs
-from coolctl.thermal.room import HallParams
 
 F64 = NDArray[np.float64]
+BOOLS = NDArray[np.bool_]
 
 OBSERVE_EVERY_S, TAU_S = 30.0, 900.0
 STEADY_TAU_S, STEADY_K, STEADY_RATIO = 120.0, 0.3, 0.03
@@ -51,17 +53,100 @@ class Finding(NamedTuple):
         return KINDS[self.kind].format(self.size)
 
 
+@kernel
+def find_steady(load_w: F64, sat_c: F64, dt_s: float, slow_load_w: F64, slow_sat_c: F64, steady: BOOLS) -> None:
+    """Halls whose load [W] and supply air [°C] stand still; their means are held from call to call."""
+    share = min(dt_s / STEADY_TAU_S, 1.0)
+    for h in range(sat_c.shape[0]):
+        steady[h] = abs(sat_c[h] - slow_sat_c[h]) < STEADY_K and abs(load_w[h] - slow_load_w[h]) < STEADY_RATIO * load_w[h]
+        if math.isnan(slow_sat_c[h]) or math.isnan(sat_c[h]):
+            slow_sat_c[h], slow_load_w[h] = sat_c[h], load_w[h]
+        else:
+            slow_sat_c[h] += share * (sat_c[h] - slow_sat_c[h])
+            slow_load_w[h] += share * (load_w[h] - slow_load_w[h])
+
+
+@kernel
+def coil_factor(
+    it_w: float, speed: float, sat_c: float, valve: float, chwst_c: float, dp_pa: float, head_pa: float, pressure_pa: float,
+    row: F64,
+) -> float:  # fmt: skip
+    """Conductance of the hall's coils over nominal as the valve tells [-]; NaN where it says nothing.
+
+    The factor at which the coils carry the heat `it_w` and of the fans at this `speed`, between `FACTOR_LOW` and `FACTOR_HIGH`.
+    """
+    hall = room.hall_params(row)
+    if not (speed > 0.2 and valve > 0.05 and dp_pa > 0.0 and sat_c > chwst_c):
+        return math.nan
+    density = air_density_kgm3(sat_c, pressure_pa)
+    air_kgs = crah_air_kgs(speed, sat_c, pressure_pa, hall)
+    fan_w = hall.crahs * pump_fan.fan_power_w(speed, density, hall.fan_power_nom_w, hall.fan_exponent, hall.fan_power_floor_w)
+    heat_w = it_w + fan_w + hall.misc_heat_w
+    # The valve is the widest: that of the weakest coil, which carries its share like the others.
+    worst_wk = room.weakest_ua_wk(hall)
+    ratio = valve * (dp_pa / head_pa) ** 0.5
+    air_in_c, air_ratio = sat_c + heat_w / (air_kgs * CP_AIR_JKGK), air_kgs / hall.air_flow_nom_kgs
+    low, high = FACTOR_LOW, FACTOR_HIGH
+    most_w = room.coil_heat_w(ratio, chwst_c, air_in_c, air_kgs, air_ratio, high * worst_wk, hall)
+    least_w = room.coil_heat_w(ratio, chwst_c, air_in_c, air_kgs, air_ratio, low * worst_wk, hall)
+    if most_w - least_w < TELLING * heat_w:
+        return math.nan
+    for _ in range(BISECTIONS):
+        middle = math.sqrt(low * high)
+        if room.coil_heat_w(ratio, chwst_c, air_in_c, air_kgs, air_ratio, middle * worst_wk, hall) < heat_w:
+            low = middle
+        else:
+            high = middle
+    return math.sqrt(low * high)
+
+
+@kernel
+def observe_halls(
+    it_w: F64, fan: F64, sat_c: F64, valve: F64, inlet_mean_c: F64, sat_sp_c: F64, chwst_c: float, dp_pa: float, head_pa: float,
+    pressure_pa: float, halls: F64, steady: BOOLS, since_s: float, log: F64, known_s: F64, gap_k: F64, astray_k: F64,
+    slow_valve: F64, still_s: F64,
+) -> None:  # fmt: skip
+    """What every hall shows after `since_s` [s]: its coil in a steady moment, racks over supply air and supply air over its
+    setpoint [K], and for how long its valve stands still. The last six are held from call to call."""
+    share = 1.0 - math.exp(-since_s / TAU_S)
+    for h in range(halls.shape[0]):
+        if steady[h]:
+            seen = coil_factor(it_w[h], fan[h], sat_c[h], valve[h], chwst_c, dp_pa, head_pa, pressure_pa, halls[h])
+            if not math.isnan(seen):
+                log[h] = first_order(log[h], math.log(seen), TAU_S, since_s)
+                known_s[h] += since_s
+        gap_k[h] = followed(gap_k[h], inlet_mean_c[h] - sat_c[h], share)
+        astray_k[h] = followed(astray_k[h], sat_c[h] - sat_sp_c[h], share)
+        if abs(valve[h] - slow_valve[h]) < STILL_RATIO:
+            still_s[h] += since_s
+        else:
+            slow_valve[h], still_s[h] = valve[h], 0.0
+
+
+@kernel
+def others_medians(values: F64, found: F64) -> None:
+    """Median of the other halls' known values for each; NaN where there are fewer than two: it takes three to see who is odd."""
+    rest = np.empty(values.shape[0])
+    for h in range(values.shape[0]):
+        count = 0
+        for k in range(values.shape[0]):
+            if k != h and math.isfinite(values[k]):
+                rest[count] = values[k]
+                count += 1
+        found[h] = np.median(rest[:count]) if count >= 2 else math.nan
+
+
 class Zones:
     """Follows the halls of one site; `observe` every tick."""
 
     def __init__(self, halls: F64, p: PlantParams):
-        self._p = p
-        self._halls = [HallParams(*row.tolist()) for row in halls]
-        count = len(self._halls)
+        self._halls, self._head_pa = halls, p.chw_pump.head_static_pa
+        count = len(halls)
         self._log, self._known_s = np.zeros(count), np.zeros(count)
         self._sat_c, self._load_w = np.full(count, np.nan), np.full(count, np.nan)
         self._gap_k, self._astray_k = np.full(count, np.nan), np.full(count, np.nan)
         self._valve, self._still_s = np.full(count, np.nan), np.zeros(count)
+        self._steady, self._sat_sp_c = np.zeros(count, dtype=np.bool_), np.full(count, np.nan)
         self._lasting_s: dict[tuple[int, str], float] = {}
         self._suspect: Finding | None = None
         self._observed_s = -np.inf
@@ -69,23 +154,19 @@ class Zones:
     def observe(self, est: Estimate, sat_sp_c: F64, dt_s: float, sick: Set[int] = frozenset()) -> None:
         """Take what is measured now; `sat_sp_c` are the supply air setpoints in force, `sick` halls whose valve loop tells
         nothing of their coil."""
-        steady = self._follow_steadiness(est, dt_s)
-        steady[[h for h in sick if h < len(steady)]] = False
+        find_steady(est.w[W_HALL:], est.sat_c, dt_s, self._load_w, self._sat_c, self._steady)
         since_s = est.now_s - self._observed_s
         if 0.0 <= since_s < OBSERVE_EVERY_S:
             return
         since_s = min(max(since_s, 0.0), OBSERVE_MAX_S)
         self._observed_s = est.now_s
-        for h in np.flatnonzero(steady):
-            seen = self._coil(est, int(h))
-            if seen == seen:
-                self._log[h] = first_order(self._log[h], math.log(seen), TAU_S, since_s)
-                self._known_s[h] += since_s
-        self._gap_k = follow(self._gap_k, est.inlet_mean_c - est.sat_c, TAU_S, since_s)
-        self._astray_k = follow(self._astray_k, est.sat_c - sat_sp_c, TAU_S, since_s)
-        moved = ~(np.abs(est.valve - self._valve) < STILL_RATIO)
-        self._valve = np.where(moved, est.valve, self._valve)
-        self._still_s = np.where(moved, 0.0, self._still_s + since_s)
+        self._steady[[h for h in sick if h < len(self._steady)]] = False
+        self._sat_sp_c[:] = sat_sp_c  # every second entry of the setpoints: a stride of its own is another signature
+        observe_halls(
+            est.it_w, est.fan_speed, est.sat_c, est.valve, est.inlet_mean_c, self._sat_sp_c, est.plant["chwst"],
+            est.plant["chw_dp"], self._head_pa, est.w[W_PRESSURE], self._halls, self._steady, since_s, self._log,
+            self._known_s, self._gap_k, self._astray_k, self._valve, self._still_s,
+        )  # fmt: skip
         self._weigh(since_s)
 
     def suspect(self) -> Finding | None:
@@ -102,21 +183,24 @@ class Zones:
 
     def _candidates(self) -> list[tuple[float, Finding]]:
         """Halls past a mark, each with how far past [-]."""
-        found = []
+        found, others = [], np.empty((2, len(self._halls)))
         factors = self.coil_factors()
-        for h in range(len(self._halls)):
-            off_k = self._gap_k[h] - _others(self._gap_k, h)
+        others_medians(self._gap_k, others[0])
+        others_medians(factors, others[1])
+        columns = (self._gap_k, others[0], factors, others[1], self._astray_k, self._still_s, self._valve)
+        seen = zip(*(column.tolist() for column in columns), strict=True)
+        for h, (gap_k, others_gap_k, factor, others_factor, astray_k, still_s, valve) in enumerate(seen):
+            off_k = gap_k - others_gap_k
             if abs(off_k) > SENSOR_K:
-                found.append((abs(off_k) / SENSOR_K, Finding(h, "supply_sensor", float(off_k))))
+                found.append((abs(off_k) / SENSOR_K, Finding(h, "supply_sensor", off_k)))
             # Air that is astray by what its racks do not feel is a sensor's tale, however still the valve.
-            told = abs(off_k) > SENSOR_K and abs(off_k + self._astray_k[h]) < ASTRAY_K
-            still = self._still_s[h] >= STILL_S and self._valve[h] > 0.01 and abs(self._astray_k[h]) > ASTRAY_K
-            if still and self._valve[h] < FULL_VALVE and not told:
-                found.append((2.0 * abs(self._astray_k[h]) / ASTRAY_K, Finding(h, "valve_still", float(self._astray_k[h]))))
+            told = abs(off_k) > SENSOR_K and abs(off_k + astray_k) < ASTRAY_K
+            still = still_s >= STILL_S and valve > 0.01 and abs(astray_k) > ASTRAY_K
+            if still and valve < FULL_VALVE and not told:
+                found.append((2.0 * abs(astray_k) / ASTRAY_K, Finding(h, "valve_still", astray_k)))
             # A coil has its record to stand against, where there are not enough others.
-            others = _others(factors, h)
-            if factors[h] < WEAK_COIL * (others if others == others else 1.0):
-                found.append((WEAK_COIL / factors[h], Finding(h, "weak_coil", float(factors[h]))))
+            if factor < WEAK_COIL * (others_factor if others_factor == others_factor else 1.0):
+                found.append((WEAK_COIL / factor, Finding(h, "weak_coil", factor)))
         return found
 
     def coil_factors(self) -> F64:
@@ -128,45 +212,3 @@ class Zones:
         if suspect and suspect.kind != "weak_coil":
             factors[suspect.hall] = 1.0
         return factors
-
-    def _follow_steadiness(self, est: Estimate, dt_s: float) -> NDArray[np.bool_]:
-        load_w, sat_c = est.w[W_HALL:], est.sat_c
-        first = np.isnan(self._sat_c) | np.isnan(sat_c)
-        share = min(dt_s / STEADY_TAU_S, 1.0)
-        steady = ~first & (np.abs(sat_c - self._sat_c) < STEADY_K) & (np.abs(load_w - self._load_w) < STEADY_RATIO * load_w)
-        self._sat_c = np.where(first, sat_c, self._sat_c + share * (sat_c - self._sat_c))
-        self._load_w = np.where(first, load_w, self._load_w + share * (load_w - self._load_w))
-        return np.asarray(steady)
-
-    def _coil(self, est: Estimate, h: int) -> float:
-        """Coil conductance over nominal as the valve tells; NaN where it says nothing."""
-        hall, speed, sat_c, valve = self._halls[h], float(est.fan_speed[h]), float(est.sat_c[h]), float(est.valve[h])
-        chwst_c, dp_pa = est.plant["chwst"], est.plant["chw_dp"]
-        if not (speed > 0.2 and valve > 0.05 and dp_pa > 0.0 and sat_c > chwst_c):
-            return math.nan
-        density = air_density_kgm3(sat_c, est.w[W_PRESSURE])
-        air_kgs = crah_air_kgs(speed, sat_c, est.w[W_PRESSURE], hall)
-        fan_w = hall.crahs * pump_fan.fan_power_w(speed, density, hall.fan_power_nom_w, hall.fan_exponent, hall.fan_power_floor_w)
-        heat_w = float(est.it_w[h]) + fan_w + hall.misc_heat_w
-        worst_wk = room.weakest_ua_wk(hall)
-        ratio = valve * (dp_pa / self._p.chw_pump.head_static_pa) ** 0.5
-        air_in_c, air_ratio = sat_c + heat_w / (air_kgs * CP_AIR_JKGK), air_kgs / hall.air_flow_nom_kgs
-
-        def carried_w(factor: float) -> float:
-            # The valve is the widest: that of the weakest coil, which carries its share like the others.
-            return float(room.coil_heat_w(ratio, chwst_c, air_in_c, air_kgs, air_ratio, factor * worst_wk, hall))
-
-        low, high = FACTOR_LOW, FACTOR_HIGH
-        if carried_w(high) - carried_w(low) < TELLING * heat_w:
-            return math.nan
-        for _ in range(BISECTIONS):
-            middle = math.sqrt(low * high)
-            low, high = (middle, high) if carried_w(middle) < heat_w else (low, middle)
-        return math.sqrt(low * high)
-
-
-def _others(values: F64, h: int) -> float:
-    """Median of the other halls' known values; NaN where there are fewer than two: it takes three to see who is odd."""
-    rest = np.delete(values, h)
-    rest = rest[np.isfinite(rest)]
-    return float(np.median(rest)) if len(rest) >= 2 else math.nan

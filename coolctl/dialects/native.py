@@ -54,7 +54,7 @@ def _batch(d: Decoder, o: dict[str, Any], route: Route) -> Samples:
         raise Rejected("keys")
     t_source_s = timestamp_s(o.get("timestamp"))
     if set(map(type, values.values())) <= NUMBERS:
-        wire = np.array(list(values.values()), dtype=np.float64)
+        wire = np.fromiter(values.values(), dtype=np.float64, count=len(values))
         if len(wire) and np.abs(wire).max() <= INTEGER_MAX:
             return _all_numbers(d, values, wire, t_source_s, route)
     samples: Samples = []

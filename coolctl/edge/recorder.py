@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from coolctl.recording import SUFFIX, WAL_SUFFIXES, encode_events, encode_header, encode_rows, warm_up
+from coolctl.recording import SUFFIX, WAL_SUFFIXES, encode_block, encode_events, encode_header, warm_up
 from coolctl.write_ahead import Entries
 
 F64 = NDArray[np.float64]
@@ -26,6 +26,18 @@ F64 = NDArray[np.float64]
 BLOCK_ROWS = 120
 PENDING_MAX = 8
 SYNC_EVERY_S = 0.5  # with the time that a sync takes, less than a second is lost with the power
+NO_BLOCK = -1
+
+
+class Ahead:
+    """A write-ahead file: its entries, the block that they stand for once there is one, and whether that is in the segment."""
+
+    def __init__(self, entries: Entries):
+        self.entries = entries
+        self.stream: BinaryIO | None = None
+        self.of_block = NO_BLOCK
+        self.free = threading.Event()
+        self.free.set()
 
 
 class Recorder:
@@ -39,16 +51,11 @@ class Recorder:
         self.rows = 0
         self._folder, self._block_rows, self._rotate_s = Path(folder), block_rows, rotate_s
         self._header = {**header, "columns": list(columns)}
-        # One block fills while the other is on its way to the disk, as their write-ahead files do.
-        self._blocks = np.empty((2, block_rows, len(columns)))
-        self._entries = Entries(len(columns))
-        self._filled = 0
+        # One block fills while the other is on its way to the disk.
+        self._ahead = [Ahead(Entries(len(columns), block_rows)) for _ in WAL_SUFFIXES]
+        self._active = self._ahead[0]
+        self._emptying = threading.Lock()
         self._segment: BinaryIO | None = None
-        self._wal: list[BinaryIO] = []
-        self._wal_free = [threading.Event(), threading.Event()]
-        self._wal_free[0].set()
-        self._wal_free[1].set()
-        self._active = 0
         self._unsynced = self._framed = False
         self._number = 0
         self._opened_s = 0.0
@@ -67,8 +74,12 @@ class Recorder:
 
     def append(self, row: F64, events: Sequence[dict[str, Any]] = ()) -> None:
         """Record one tick. Never raises."""
-        if not self.failed:
-            self._guard(self._append, row, events)
+        if self.failed:
+            return
+        try:
+            self._append(row, events)
+        except (OSError, ValueError) as error:
+            self._fail(error)
 
     def close(self) -> None:
         """Write what is open and sync it."""
@@ -84,47 +95,58 @@ class Recorder:
         try:
             action(*args)
         except (OSError, ValueError) as error:
-            self.failed = str(error) or type(error).__name__
+            self._fail(error)
+
+    def _fail(self, error: OSError | ValueError) -> None:
+        self.failed = str(error) or type(error).__name__
 
     def _open(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._segment = self.path.open("xb", buffering=0)
         self._segment.write(encode_header(self._header))
-        self._wal = [self.path.with_suffix(s).open("xb", buffering=0) for s in WAL_SUFFIXES]
+        for ahead, suffix in zip(self._ahead, WAL_SUFFIXES, strict=True):
+            ahead.stream, ahead.of_block = self.path.with_suffix(suffix).open("xb", buffering=0), NO_BLOCK
         self._opened_s = time.monotonic()
 
     def _append(self, row: F64, events: Sequence[dict[str, Any]]) -> None:
+        entries, stream = self._active.entries, self._active.stream
+        raw = entries.entry(row, self.rows)
         # An unbuffered write that comes up short means the disk is full: no row may be half there unseen.
-        raw = self._entries.entry(row, self.rows)
-        if self._wal[self._active].write(raw) != len(raw):
+        if stream is None or stream.write(raw) != len(raw):
             raise OSError("disk full")
         self._unsynced = True
-        self._blocks[self._active, self._filled] = row
-        self._filled += 1
         if events:
             self._submit(("frame", self._segment, encode_events(events, self.rows)))
         self.rows += 1
-        if self._filled == self._block_rows:
+        if entries.rows == self._block_rows:
             self._finish_block()
             if time.monotonic() - self._opened_s >= self._rotate_s:
                 self._rotate()
 
     def _finish_block(self) -> None:
-        if not self._filled:
+        done = self._active
+        if not done.entries.rows:
             return
-        rows = self._blocks[self._active, : self._filled]
-        self._wal_free[self._active].clear()
-        job = ("block", self._segment, rows, self.rows - self._filled, self._wal_free[self._active])
-        self._submit(job)
-        self._filled = 0
-        self._active = 1 - self._active
+        done.of_block = first = self.rows - done.entries.rows
+        done.free.clear()
+        self._submit(("block", self._segment, done, done.stream, first))
+        self._active = self._ahead[done is self._ahead[0]]
         # At 1 Hz the other file has been free for two minutes; an unpaced run is held back here.
-        if not self._wal_free[self._active].wait(1.0):
+        if not self._active.free.wait(1.0):
             raise OSError("the disk does not keep up")
-        # Emptied only now, when it is needed again: until then its rows stand for a block that has not reached the disk.
-        self._wal[self._active].seek(0)
-        self._wal[self._active].truncate()
-        self._entries.begin()
+        self._empty(self._active, self._active.stream, self._active.of_block)
+        self._active.entries.begin()
+
+    def _empty(self, ahead: Ahead, stream: BinaryIO | None, block: int) -> None:
+        """Give up the rows written ahead of `block` [first row], unless the file has gone on to another one since.
+
+        The thread does so once they are on the disk in the segment; sooner only where the file is needed again by then.
+        """
+        with self._emptying:
+            if ahead.stream is stream and stream is not None and ahead.of_block == block != NO_BLOCK:
+                stream.seek(0)
+                stream.truncate()
+                ahead.of_block = NO_BLOCK
 
     def _submit(self, job: tuple[Any, ...]) -> None:
         """Hand work to the thread; at 1 Hz its queue is empty, an unpaced run is held back here."""
@@ -136,7 +158,7 @@ class Recorder:
     def _rotate(self) -> None:
         # Blocks on their way must be in the old segment before its write-ahead files are given up; what is free stays so,
         # since the last block's rows stand where they stood until it is written.
-        self._submit(("close", self._segment, self._wal))
+        self._submit(("close", self._segment, [a.stream for a in self._ahead]))
         self._number += 1
         self._open()
 
@@ -151,14 +173,14 @@ class Recorder:
                 break
             self._guard(self._do, job)
         if self._segment is not None:
-            self._guard(self._close_files, self._segment, self._wal)
+            self._guard(self._close_files, self._segment, [a.stream for a in self._ahead if a.stream is not None])
 
     def _sync(self) -> None:
         """Ask the rows of the open block, and events, onto the disk; only while no block waits, which brings its own."""
-        wal, segment = self._wal, self._segment
-        if self._unsynced and not self.failed and wal:
+        wal, segment = self._active.stream, self._segment
+        if self._unsynced and not self.failed and wal is not None:
             self._unsynced = False
-            os.fdatasync(wal[self._active].fileno())
+            os.fdatasync(wal.fileno())
         elif self._framed and not self.failed and segment is not None:
             self._framed = False
             os.fdatasync(segment.fileno())
@@ -170,11 +192,12 @@ class Recorder:
         elif job[0] == "close":
             self._close_files(job[1], job[2])
         else:
-            _, segment, rows, first, free = job
-            _write_all(segment, encode_rows(rows, first))
-            free.set()
+            _, segment, ahead, stream, first = job
+            _write_all(segment, encode_block(ahead.entries.block(), first))
+            ahead.free.set()
             # Only now may the disk take its time: for the death of the process the kernel's copy is enough.
             os.fdatasync(segment.fileno())
+            self._empty(ahead, stream, first)
 
     def _close_files(self, segment: BinaryIO, wal: list[BinaryIO]) -> None:
         """All rows are in the segment by now, unless something failed: then what is written ahead stays."""

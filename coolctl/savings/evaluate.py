@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -74,16 +75,21 @@ class Auditor:
         self._scratch = np.zeros(2 * len(self.halls))
         self.last_s = -np.inf
         self.ride_s = np.nan
-        self._sat = [site.table.one("sat", hall) for hall in site.halls]
+        table = site.table
+        self._sat = [table.points[i] for hall in site.halls if (i := table.one("sat", hall)) >= 0]
+        self._since: dict[str, float] = {}
 
     def look(self, readings: Mapping[str, float], now_s: float) -> tuple[float, float]:
         """Coldest supply air [°C] now, and ride-through [s] once a minute (NaN between)."""
-        self.store.put_readings(readings, now_s)
-        snap = self.store.snapshot(now_s)
-        sats = [snap.value[i] for i in self._sat if i >= 0]
-        sat_c = float(np.nanmin(sats)) if sats and np.isfinite(sats).any() else np.nan
+        sats = [(p, p.decode(readings.get(p.id, math.nan))) for p in self._sat]
+        sat_c = min((c for p, c in sats if p.low <= c <= p.high), default=math.nan)
+        self._since.update((name, value) for name, value in readings.items() if value == value)
         if now_s - self.last_s < RIDE_THROUGH_EVERY_S:
             return sat_c, np.nan
+        # What a sensor said within the minute counts, if it is silent in this very moment.
+        self.store.put_readings(self._since, now_s)
+        self._since = {}
+        snap = self.store.snapshot(now_s)
         self.last_s = now_s
         est = self.estimator.assess(snap)
         u = np.zeros(U_HALL + 2 * len(self.halls))
@@ -96,7 +102,7 @@ class Auditor:
     def ride_through_s(self, u: F64, w: F64, chwst_c: float, chwrt_c: float) -> float:
         """Seconds until a rack passes its allowable limit if every machine stopped now."""
         limit_c = self.site.file.limits.rack_inlet_allowable_c
-        return float(ride_through_s(u, w, chwst_c, chwrt_c, limit_c, HORIZON_S, self.halls, self.p, self._scratch))
+        return float(ride_through_s(u, w, chwst_c, chwrt_c, limit_c, HORIZON_S, self.halls, self.p.row, self._scratch))
 
 
 def run(

@@ -15,7 +15,7 @@ from coolctl.num import clamp
 from coolctl.points import U_CHW_DP, U_HALL
 from coolctl.psychro import CP_AIR_JKGK, CP_WATER_JKGK
 from coolctl.thermal import room
-from coolctl.thermal.plant import W_HALL, W_PRESSURE, PlantParams, airflow_speed, crah_air_kgs
+from coolctl.thermal.plant import W_HALL, W_PRESSURE, airflow_speed, crah_air_kgs, plant_of
 
 F64 = NDArray[np.float64]
 
@@ -30,15 +30,16 @@ FAN_FOLLOW_RATIO = 1.05
 
 @kernel
 def ride_through_s(
-    u: F64, w: F64, chwst_c: float, chwrt_c: float, limit_c: float, horizon_s: float, halls: F64, p: PlantParams, state: F64
+    u: F64, w: F64, chwst_c: float, chwrt_c: float, limit_c: float, horizon_s: float, halls: F64, plant: F64, state: F64
 ) -> float:
     """Seconds until the hottest inlet reaches `limit_c` [°C] if every chiller stopped now; at most `horizon_s`.
 
-    `chwst_c` and `chwrt_c` [°C] are the loop now; `state` is scratch of two entries per hall. Zero when an input is
-    unknown: an unknown margin is no margin.
+    `chwst_c` and `chwrt_c` [°C] are the loop now; `plant` is the row of `PlantParams`; `state` is scratch of two entries
+    per hall. Zero when an input is unknown: an unknown margin is no margin.
     """
     if not (chwst_c == chwst_c and chwrt_c == chwrt_c):
         return 0.0
+    p = plant_of(plant)
     half_jk = 0.5 * p.loop_volume_m3 * 998.0 * CP_WATER_JKGK
     supply_jk = half_jk + p.buffer_m3 * 998.0 * CP_WATER_JKGK
     supply_c = chwst_c

@@ -7,12 +7,12 @@ so that the optimiser, the shield and the baseline meter can ask often. Excludes
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from coolctl.jit import kernel
+from coolctl.jit import Parameters, kernel
 from coolctl.num import clamp
 from coolctl.points import U_CELLS, U_CHILLERS, U_CHW_DP, U_CHWST, U_CW_FLOW, U_CWST, U_ECONOMIZER, U_HALL
 from coolctl.psychro import CP_AIR_JKGK, CP_WATER_JKGK, R_AIR_JKGK
@@ -46,9 +46,7 @@ BRACKET_K = 2.0  # the crossing lies within this of the first answer, beyond it 
 ECONOMIZER_PULL_K = 0.2  # an economizer alone holds its setpoint to this
 
 
-class PlantParams(NamedTuple):
-    """The plant behind the halls. Counts are floats: one compiled signature."""
-
+class _PlantFields(NamedTuple):
     chiller: ChillerParams
     chillers: float
     chillers_redundant: float
@@ -66,6 +64,32 @@ class PlantParams(NamedTuple):
     buffer_m3: float
     primary_secondary: float  # 0 or 1
     primary_head_pa: float
+
+
+class PlantParams(_PlantFields, Parameters):
+    """The plant behind the halls. Counts are floats: one compiled signature."""
+
+
+@kernel
+def plant_of(r: F64) -> PlantParams:
+    """A `PlantParams.row` as named parameters: for kernels that are called from Python."""
+    return PlantParams(
+        ChillerParams(
+            r[0], r[1], r[2], r[3], r[4], r[5], r[6], r[7], r[8], r[9], r[10], r[11], r[12], r[13], r[14], r[15], r[16],
+            r[17], r[18], r[19], r[20], r[21], r[22], r[23], r[24], r[25],
+        ),
+        r[26], r[27], r[28], r[29],
+        TowerParams(r[30], r[31], r[32], r[33], r[34], r[35], r[36], r[37]), r[38],
+        PumpParams(r[39], r[40], r[41], r[42], r[43]), r[44], r[45],
+        PumpParams(r[46], r[47], r[48], r[49], r[50]), r[51],
+        EconomizerParams(r[52], r[53], r[54], r[55], r[56]), r[57], r[58], r[59], r[60],
+    )  # fmt: skip
+
+
+PLANT_COLUMNS = 61
+_PLAIN: Any = getattr(plant_of, "py_func", plant_of)
+PLACES: Any = _PLAIN(range(PLANT_COLUMNS))
+"""Each field's place in `PlantParams.row`, under the field's own name."""
 
 
 @kernel
@@ -165,7 +189,7 @@ def air_side(u: F64, w: F64, halls: F64, p: PlantParams, out: F64) -> None:
         load_w += room.coil_latent_w(u[U_CHWST], sat_c, air_kgs, w[W_PRESSURE], hall)
         fans_w += fan_w
         server_w += hall_server_w
-        increase_w += room.server_fan_increase_w(base_w, inlet_c, hall)
+        increase_w += room.server_fan_increase_w(hall_server_w, base_w, hall)
         heat_w += load_w
         unmet_w += short_w
         flow_kgs += ratio * hall.coil_water_flow_nom_kgs
@@ -304,8 +328,6 @@ def condenser_side(u: F64, w: F64, p: PlantParams, out: F64) -> None:
     cwst_c, speed, rejected_w = settle_condenser(cwst_c, u, w, cells, cw_kgs, p, out)
     out[O_CW_PUMP] = cw_pump_w(cw_kgs, u[U_CHILLERS], u[U_ECONOMIZER], p)
     out[O_TOWER] = cells * tower.fan_power_w(speed, w[W_OADB], w[W_PRESSURE], p.tower) if units > 0.0 else 0.0
-    each_w = rejected_w / cells
-    out[O_MAKEUP] = cells * tower.makeup_kgs(speed, each_w, w[W_OADB], w[W_OAWB], w[W_PRESSURE], p.tower) if units > 0.0 else 0.0
     out[O_TOWER_SPEED] = speed
     out[O_CWST] = cwst_c
     out[O_CWRT] = cwst_c + rejected_w / (cw_kgs * CP_WATER_JKGK)
@@ -314,19 +336,24 @@ def condenser_side(u: F64, w: F64, p: PlantParams, out: F64) -> None:
 
 
 @kernel
-def evaluate_plant(u: F64, w: F64, halls: F64, p: PlantParams, out: F64) -> None:
+def evaluate_plant(u: F64, w: F64, halls: F64, plant: F64, out: F64) -> None:
     """What the setpoints `u` cost and reach in steady state under conditions `w`; fills `out` (see `OUTPUTS`).
+
+    `halls` has a row of `HallParams` each, `plant` is the row of `PlantParams`.
 
     Heat that a coil or the machines cannot carry is `unmet_w`; the temperatures then read as if it had been, so the
     caller must treat `unmet_w > 0` as infeasible. NaN in, NaN out.
     """
+    p = plant_of(plant)
     air_side(u, w, halls, p, out)
     water_side(u, w, p, out)
+    makeup_water(u, w, p, out)
 
 
 @kernel
 def water_side(u: F64, w: F64, p: PlantParams, out: F64) -> None:
-    """The second half of `evaluate_plant`: loop, machines and towers for what `air_side` has left in `out`."""
+    """The second half of `evaluate_plant`: loop, machines and towers for what `air_side` has left in `out`; without the
+    make-up water, which costs a tenth of the whole and is often worth nothing."""
     chilled_water(u, p, out)
     condenser_side(u, w, p, out)
     # Water that arrives warmer than asked for is heat left in the loop.
@@ -334,6 +361,17 @@ def water_side(u: F64, w: F64, p: PlantParams, out: F64) -> None:
     if short_k > ECONOMIZER_PULL_K:
         out[O_UNMET] += short_k * out[O_CHW_FLOW] * CP_WATER_JKGK
     out[O_COOLING] = out[O_CHILLER] + out[O_TOWER] + out[O_CHW_PUMP] + out[O_CW_PUMP] + out[O_CRAH_FAN] + out[O_SERVER_FAN]
+
+
+@kernel
+def makeup_water(u: F64, w: F64, p: PlantParams, out: F64) -> None:
+    """Make-up water of the towers for what `water_side` has left in `out`."""
+    out[O_MAKEUP] = 0.0
+    if condenser_units(u[U_CHILLERS], u[U_ECONOMIZER], p) > 0.0:
+        cells = max(u[U_CELLS], 1.0)
+        each_w = (out[O_ECONOMIZER] + out[O_CHILLER_LOAD] + out[O_CHILLER]) / cells
+        each_kgs = tower.makeup_kgs(out[O_TOWER_SPEED], each_w, w[W_OADB], w[W_OAWB], w[W_PRESSURE], p.tower)
+        out[O_MAKEUP] = cells * each_kgs
 
 
 @kernel

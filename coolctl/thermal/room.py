@@ -62,9 +62,29 @@ def hall_params(row) -> HallParams:  # type: ignore[no-untyped-def]
 
 
 @kernel
+def over_knee_k(inlet_c: float, p: HallParams) -> float:
+    """How far the mean inlet [°C] is above the knee of the servers' fans [K]: `softplus(T − knee)`, dear enough to be asked
+    once per inlet."""
+    return softplus(inlet_c - p.server_fan_knee_c, KNEE_WIDTH_K)
+
+
+@kernel
+def speed_over_idle(over_k: float, p: HallParams) -> float:
+    """Server fan speed over idle [-], `over_k` [K] above the knee: `1 + k over_k`."""
+    return 1.0 + p.server_fan_slope_per_k * over_k
+
+
+@kernel
+def power_over_base(over_k: float, p: HallParams) -> float:
+    """Servers' electric power over their power without fans below the knee [-], `over_k` [K] above it."""
+    s = speed_over_idle(over_k, p)
+    return 1.0 + p.server_leakage_per_k * over_k + p.server_fan_ratio * s * s * s
+
+
+@kernel
 def server_speed(inlet_c: float, p: HallParams) -> float:
-    """Server fan speed over idle [-] at the mean inlet [°C]: `1 + k softplus(T − knee)`."""
-    return 1.0 + p.server_fan_slope_per_k * softplus(inlet_c - p.server_fan_knee_c, KNEE_WIDTH_K)
+    """Server fan speed over idle [-] at the mean inlet [°C]."""
+    return speed_over_idle(over_knee_k(inlet_c, p), p)
 
 
 @kernel
@@ -73,15 +93,13 @@ def server_power_w(it_base_w: float, inlet_c: float, p: HallParams) -> float:
 
     `it_base_w` is the power without fans below the knee.
     """
-    s = server_speed(inlet_c, p)
-    leakage = p.server_leakage_per_k * softplus(inlet_c - p.server_fan_knee_c, KNEE_WIDTH_K)
-    return it_base_w * (1.0 + leakage + p.server_fan_ratio * s * s * s)
+    return it_base_w * power_over_base(over_knee_k(inlet_c, p), p)
 
 
 @kernel
-def server_fan_increase_w(it_base_w: float, inlet_c: float, p: HallParams) -> float:
-    """Server power above what the same work draws where the fans idle [W]; charged to cooling."""
-    return server_power_w(it_base_w, inlet_c, p) - it_base_w * (1.0 + p.server_fan_ratio)
+def server_fan_increase_w(server_w: float, it_base_w: float, p: HallParams) -> float:
+    """Server power `server_w` [W] above what the same work draws where the fans idle [W]; charged to cooling."""
+    return server_w - it_base_w * (1.0 + p.server_fan_ratio)
 
 
 @kernel
@@ -93,7 +111,13 @@ def it_base_w(it_power_w: float, inlet_c: float, p: HallParams) -> float:
 @kernel
 def server_air_kgs(base_w: float, inlet_c: float, p: HallParams) -> float:
     """Air that the servers draw [kg/s] at the mean inlet [°C]."""
-    return base_w / (CP_AIR_JKGK * p.server_delta_t_nom_k) * server_speed(inlet_c, p)
+    return idle_air_kgs(base_w, p) * server_speed(inlet_c, p)
+
+
+@kernel
+def idle_air_kgs(base_w: float, p: HallParams) -> float:
+    """Air that the servers draw [kg/s] while their fans idle."""
+    return base_w / (CP_AIR_JKGK * p.server_delta_t_nom_k)
 
 
 @kernel
@@ -106,12 +130,13 @@ def inlets_c(base_w: float, sat_c: float, crah_air_kgs: float, p: HallParams) ->
     inlet_c = sat_c + 0.3
     ratio = 0.0
     for _ in range(3):
-        drawn_kgs = server_air_kgs(base_w, inlet_c, p)
+        over_k = over_knee_k(inlet_c, p)
+        drawn_kgs = idle_air_kgs(base_w, p) * speed_over_idle(over_k, p)
         supplied_kgs = (1.0 - p.leak_ratio) * crah_air_kgs
         ratio = supplied_kgs / drawn_kgs
         short = softplus(drawn_kgs - supplied_kgs, 0.03 * drawn_kgs) / drawn_kgs
         r = min(p.recirculation_ratio + (1.0 - p.recirculation_ratio) * short, 0.9)
-        inlet_c = sat_c + r / (1.0 - r) * server_power_w(base_w, inlet_c, p) / (drawn_kgs * CP_AIR_JKGK)
+        inlet_c = sat_c + r / (1.0 - r) * (base_w * power_over_base(over_k, p)) / (drawn_kgs * CP_AIR_JKGK)
         inlet_c = min(inlet_c, sat_c + 40.0)
     hottest_c = sat_c + p.hot_spot_gain * (inlet_c - sat_c) + p.hot_spot_offset_k
     return inlet_c, hottest_c, ratio
@@ -125,8 +150,22 @@ def coil_heat_w(
 
     `UA = UA_nom / (0.65 f_a^-0.8 + 0.35 f_w^-0.8)`; `air_ratio` is mass flow over nominal.
     """
+    return coil_heat_through_w(water_ratio, chwst_c, air_in_c, air_kgs, air_resistance(air_ratio), ua_nom_wk, p)
+
+
+@kernel
+def air_resistance(air_ratio: float) -> float:
+    """The air's part of the coil's thermal resistance over the nominal whole [-], at mass flow over nominal `air_ratio`."""
+    return 0.65 * air_ratio**-0.8
+
+
+@kernel
+def coil_heat_through_w(
+    water_ratio: float, chwst_c: float, air_in_c: float, air_kgs: float, resistance: float, ua_nom_wk: float, p: HallParams
+) -> float:
+    """`coil_heat_w` [W] with the air's part of the `resistance` [-] known: it stays while a search moves the water."""
     water_kgs = water_ratio * p.coil_water_flow_nom_kgs
-    ua = ua_nom_wk / (0.65 * air_ratio**-0.8 + 0.35 * water_ratio**-0.8)
+    ua = ua_nom_wk / (resistance + 0.35 * water_ratio**-0.8)
     c_air = air_kgs * CP_AIR_JKGK
     c_water = water_kgs * CP_WATER_JKGK
     c_min = min(c_air, c_water)
@@ -146,8 +185,8 @@ def coil_water_ratio(
     p: HallParams,
 ) -> tuple[float, float]:  # fmt: skip
     """Water flow over nominal [-] at which the coils carry `heat_w` [W] down to `sat_c`, and the heat not carried [W]."""
-    air_in_c = sat_c + heat_w / (air_kgs * CP_AIR_JKGK)
-    most_w = coil_heat_w(ratio_max, chwst_c, air_in_c, air_kgs, air_ratio, ua_nom_wk, p)
+    air_in_c, resistance = sat_c + heat_w / (air_kgs * CP_AIR_JKGK), air_resistance(air_ratio)
+    most_w = coil_heat_through_w(ratio_max, chwst_c, air_in_c, air_kgs, resistance, ua_nom_wk, p)
     if not most_w >= heat_w:
         return ratio_max, heat_w - max(most_w, 0.0)
     if not heat_w > 0.0:
@@ -157,7 +196,7 @@ def coil_water_ratio(
     before, gap_before = 1.0 / ratio_max, 1.0 / most_w - 1.0 / heat_w
     ratio = max(ratio_max * heat_w / most_w, COIL_FLOW_MIN_RATIO)
     for _ in range(COIL_ITERATIONS):
-        found_w = coil_heat_w(ratio, chwst_c, air_in_c, air_kgs, air_ratio, ua_nom_wk, p)
+        found_w = coil_heat_through_w(ratio, chwst_c, air_in_c, air_kgs, resistance, ua_nom_wk, p)
         if abs(found_w - heat_w) <= COIL_TOLERANCE * heat_w:
             break
         if found_w < heat_w:

@@ -123,8 +123,10 @@ class Expert:
         p, lim = c.p, self.limits(c)
         lo, hi = self.bounds(c)
         z = self.start(c)
-        cost, chillers, economizer = joint_optimum(z, c.available, c.w, c.halls, p, lim, lo, hi, SWEEPS, self._u, self._out)
-        if not cost <= weighted_w(lim, self._out) + INFEASIBLE_W:
+        cost, chillers, economizer = joint_optimum(
+            z, c.available, c.w, c.halls, p.row, lim.row, lo, hi, SWEEPS, self._u, self._out
+        )
+        if not cost <= weighted_w(lim.makeup_wkgs, self._out) + INFEASIBLE_W:
             return None
         y = labels(z, chillers, economizer, c.w, c.limit_c, float(c.w[W_HALL:].sum()), p)
         return Example(self.features(c), y, float(cost), c)

@@ -34,15 +34,15 @@ def regret(sites: Sequence[Site], policy: Policy, states: int, seed: int) -> dic
         z, chillers = np.clip(z, lo, hi), min(chillers, c.available)
         u, out = np.zeros(u_size(len(halls))), np.zeros(len(OUTPUTS))
         free = np.full(len(u), np.nan)
-        cost = cost_w(z, chillers, economizer, free, c.w, halls, p, lim, u, out)
-        crossed = not cost <= weighted_w(lim, out) + INFEASIBLE_W
+        cost = cost_w(z, chillers, economizer, free, c.w, halls, p.row, lim.row, u, out)
+        crossed = not cost <= weighted_w(lim.makeup_wkgs, out) + INFEASIBLE_W
         crossing += crossed
         if not crossed:
             raw.append(cost / example.cost_w - 1.0)
         step, better = np.empty(len(z)), np.inf
         for n in {chillers, min(chillers + 1.0, c.available), max(chillers - 1.0, 0.0 if economizer else 1.0)}:
             first_steps(step, SHRINK)
-            cost = descend(z.copy(), n, economizer, free, c.w, halls, p, lim, lo, hi, SWEEPS, step, u, out)
+            cost = descend(z.copy(), n, economizer, free, c.w, halls, p.row, lim.row, lo, hi, SWEEPS, step, u, out)
             better = min(better, float(cost))
         refined.append(better / example.cost_w - 1.0)
     return {

@@ -6,6 +6,7 @@ band is none. Beside the reason stand the limits that the plan stood on at that 
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from typing import Any
 
@@ -31,10 +32,10 @@ class Glide:
 
 
 class Changes:
-    """Compares each decision with those before; `entries` are oldest first, `version` moves with every change to them."""
+    """Compares each decision with those before; `version` moves with every change to the entries."""
 
     def __init__(self, version: int = 0) -> None:
-        self.entries: deque[dict[str, Any]] = deque(maxlen=KEPT)
+        self._entries: deque[dict[str, Any] | bytes] = deque(maxlen=KEPT)  # oldest first; JSON once a move has ended
         self.version = version
         self._count = 0
         self._mode, self._granted, self._binding = "", "", frozenset[str]()
@@ -63,6 +64,11 @@ class Changes:
         for name in self._glides.keys() - d["setpoints"].keys():
             del self._glides[name]
         self._take_binding(frozenset(bound), now_s)
+
+    def json(self) -> bytes:
+        """The entries, newest first. Only moves under way are written anew: hundreds of old ones, twice a second, would be
+        a million small objects a minute, and the process would keep the room that they took."""
+        return b"[" + b",".join(e if isinstance(e, bytes) else _written(e) for e in reversed(self._entries)) + b"]"
 
     def _take_binding(self, bound: frozenset[str], now_s: float) -> None:
         """Another set of limits that holds the plan is an entry once it has lasted: a plan on the edge of one flickers."""
@@ -95,9 +101,12 @@ class Changes:
 
     def _close(self, g: Glide, value: float, band: float, now_s: float) -> None:
         assert g.entry is not None
-        if abs(value - g.rested) < 0.5 * band and g.entry in self.entries:
-            self.entries.remove(g.entry)  # there and back again
-        g.entry["until_s"] = round(now_s, 1)
+        if g.entry in self._entries:
+            k = self._entries.index(g.entry)
+            g.entry["until_s"] = round(now_s, 1)
+            self._entries[k] = _written(g.entry)
+            if abs(value - g.rested) < 0.5 * band:
+                del self._entries[k]  # there and back again
         g.entry, g.rested = None, value
         self.version += 1
 
@@ -106,12 +115,17 @@ class Changes:
     ) -> dict[str, Any]:
         self._count += 1
         self.version += 1
+        moves = kind in ("setpoint", "machines")
         entry = {
-            "id": self._count, "t_s": round(now_s, 1), "until_s": None if kind in ("setpoint", "machines") else round(now_s, 1),
+            "id": self._count, "t_s": round(now_s, 1), "until_s": None if moves else round(now_s, 1),
             "kind": kind, "what": what, "from": before, "to": after, "unit": unit, "why": why, "stands_on": self._priced,
         }  # fmt: skip
-        self.entries.append(entry)
+        self._entries.append(entry if moves else _written(entry))
         return entry
+
+
+def _written(entry: dict[str, Any]) -> bytes:
+    return json.dumps(entry, allow_nan=False, separators=(",", ":")).encode()
 
 
 def _band(unit: str) -> tuple[float, bool]:

@@ -158,13 +158,9 @@ class Listener:
         """Changes and past alarms as JSON, made where they are changed, so that no other thread walks through them."""
         version = self.changes.version + self.alarms.version
         if version != self._history_version:
-            found = {
-                "version": version,
-                "clock": self.clock(),
-                "changes": list(self.changes.entries)[::-1],
-                "alarms": list(self.alarms.past)[::-1],
-            }
-            self._history = json.dumps(found, allow_nan=False, separators=(",", ":")).encode()
+            found = {"version": version, "clock": self.clock(), "alarms": list(self.alarms.past)[::-1]}
+            raw = json.dumps(found, allow_nan=False, separators=(",", ":")).encode()
+            self._history = raw[:-1] + b',"changes":' + self.changes.json() + b"}"
             self._history_version = version
 
     def documents(self) -> dict[str, Any]:

@@ -23,9 +23,11 @@ from coolctl.edge.metrics import MetricsServer, MetricsView
 from coolctl.site import Site
 
 pytestmark = [pytest.mark.hil, pytest.mark.alone]
-BASE_UNITS = ("_seconds", "_watts", "_celsius", "_kelvin", "_ratio", "_total", "_info", "_code")
+BASE_UNITS = ("_bytes", "_seconds", "_watts", "_celsius", "_kelvin", "_ratio", "_total", "_info", "_code")
 # One family holds several quantities, each in its base unit; the label `unit` names it. A mode has no unit.
-WITHOUT_A_UNIT = {"coolctl_setpoint", "coolctl_point_value", "coolctl_mode", "coolctl_granted_mode"}
+WITHOUT_A_UNIT = {
+    "coolctl_setpoint", "coolctl_point_value", "coolctl_mode", "coolctl_granted_mode", "process_open_fds", "process_max_fds",
+}  # fmt: skip
 
 
 def scrape(port: int) -> str:
@@ -59,7 +61,7 @@ def test_names_help_and_labels_are_as_the_trade_has_them(stack: Stack) -> None:
     found = families(text)
     assert len(found) > 20
     for name, family in found.items():
-        assert name.startswith("coolctl_") and family.documentation.strip()
+        assert name.startswith(("coolctl_", "process_")) and family.documentation.strip()
         if family.type != "counter":
             assert name.endswith(BASE_UNITS) or name in WITHOUT_A_UNIT, name
     series = [line.rsplit(" ", 1)[0] for line in text.splitlines() if not line.startswith("#")]
@@ -94,6 +96,9 @@ def test_values_are_those_of_the_plant(stack: Stack) -> None:
 
 def test_gateway_has_metrics_of_its_own(stack: Stack) -> None:
     found = families(scrape(stack.gateway_metrics_port))
+    ours, theirs = (value(f, "process_resident_memory_bytes") for f in (found, families(scrape(stack.metrics_port))))
+    assert 5e7 < ours < 3e8 and 5e7 < theirs < 7e8
+    found = {name: family for name, family in found.items() if name.startswith("coolctl_")}
     assert all(n.startswith("coolctl_gateway_") and (f.type == "counter" or n.endswith(BASE_UNITS)) for n, f in found.items())
     assert not found.keys() & families(scrape(stack.metrics_port)).keys()
     assert value(found, "coolctl_gateway_leased_ratio") == value(found, "coolctl_gateway_proven_ratio") == 1.0
@@ -104,13 +109,9 @@ def test_promtool_finds_nothing_to_say(stack: Stack) -> None:
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("promtool is not installed")
-    run = subprocess.run(
-        [promtool, "check", "metrics"],
-        input=scrape(stack.metrics_port) + scrape(stack.gateway_metrics_port),
-        capture_output=True,
-        text=True,
-    )
-    assert run.returncode == 0 and not run.stdout + run.stderr
+    for port in (stack.metrics_port, stack.gateway_metrics_port):
+        run = subprocess.run([promtool, "check", "metrics"], input=scrape(port), capture_output=True, text=True)
+        assert run.returncode == 0 and not run.stdout + run.stderr
 
 
 def test_only_the_loopback_is_listened_on(stack: Stack) -> None:

@@ -102,7 +102,7 @@ class Model:
         self.halls[:, DEWPOINT] = dewpoint_c if dewpoint_c == dewpoint_c else DEWPOINT_DRY_C
         felt = w.copy()
         felt[W_OAWB] += self.tower_k
-        evaluate_plant(u, felt, self.halls, self.p, self.out)
+        evaluate_plant(u, felt, self.halls, self.p.row, self.out)
         hottest_inlets_c(u, w, self.halls, self.inlets_c)
         return self.out[MACHINE_OUTPUTS] * self.scale  # type: ignore[no-any-return]
 

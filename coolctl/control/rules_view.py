@@ -1,0 +1,77 @@
+"""What the rules would see if they were in charge.
+
+Rules work by feedback: a valve wide open asks for colder water, a rack near its limit for colder air. While somebody else
+drives the plant, that feedback is of somebody else's setpoints: answered in vain it winds a reset up to its end within the
+hour. The rules would then take over with the coldest water that there is, and their power, shown as what was saved against,
+would be that of setpoints which they would never have come to. So they are shown the calibrated model at their own setpoints,
+under the weather and load that are measured, until the plant is theirs.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coolctl.control.estimate import Estimate
+from coolctl.jit import kernel
+from coolctl.points import U_CHILLERS, U_CHW_DP, U_CHWST, U_ECONOMIZER, U_HALL
+from coolctl.thermal import pump_fan, room
+from coolctl.thermal.plant import (
+    O_CHW_FLOW,
+    O_CHWRT,
+    O_CHWST,
+    O_CWRT,
+    O_CWST,
+    O_TOWER_SPEED,
+    OUTPUTS,
+    W_HALL,
+    W_PRESSURE,
+    PlantParams,
+    air_density_kgm3,
+    crah_air_kgs,
+    evaluate_plant,
+    plant_of,
+)
+
+F64 = NDArray[np.float64]
+
+WATER = {"chwst": O_CHWST, "chwrt": O_CHWRT, "chw_flow": O_CHW_FLOW, "cwst": O_CWST, "cwrt": O_CWRT, "tower_speed": O_TOWER_SPEED}
+
+
+@kernel
+def halls_at(u: F64, w: F64, halls: F64, plant: F64, bias_k: F64, inlet_max_c: F64, valve: F64) -> None:
+    """Hottest inlet [°C], with `bias_k` on the model's, and widest valve [ratio] of every hall at `u` under `w`."""
+    p = plant_of(plant)
+    open_ratio = (u[U_CHW_DP] / p.chw_pump.head_static_pa) ** 0.5
+    for h in range(halls.shape[0]):
+        hall = room.hall_params(halls[h])
+        sat_c, speed, base_w = u[U_HALL + 2 * h], u[U_HALL + 2 * h + 1], w[W_HALL + h]
+        air_kgs = crah_air_kgs(speed, sat_c, w[W_PRESSURE], hall)
+        inlet_c, hottest_c, _airflow = room.inlets_c(base_w, sat_c, air_kgs, hall)
+        density = air_density_kgm3(sat_c, w[W_PRESSURE])
+        fan_w = hall.crahs * pump_fan.fan_power_w(speed, density, hall.fan_power_nom_w, hall.fan_exponent, hall.fan_power_floor_w)
+        load_w = room.server_power_w(base_w, inlet_c, hall) + fan_w + hall.misc_heat_w
+        _ratio, widest, _short = room.crah_water_ratios(
+            load_w, u[U_CHWST], sat_c, air_kgs, air_kgs / hall.air_flow_nom_kgs, open_ratio, hall
+        )
+        inlet_max_c[h], valve[h] = hottest_c + bias_k[h], min(widest / open_ratio, 1.0)
+
+
+class RulesView:
+    """For one site; arrays are made once."""
+
+    def __init__(self, halls: int):
+        self._inlet_max_c, self._valve = np.zeros(halls), np.zeros(halls)
+        self._out = np.zeros(len(OUTPUTS))
+
+    def see(self, est: Estimate, u: F64, halls: F64, p: PlantParams, bias_k: F64) -> Estimate:
+        """`est` with the plant as the model has it at the rules' own setpoints `u`; `bias_k` [K] is each hall's measured
+        hottest inlet over the model's. What the model does not know is as it is measured."""
+        evaluate_plant(u, est.w, halls, p.row, self._out)
+        halls_at(u, est.w, halls, p.row, bias_k, self._inlet_max_c, self._valve)
+        plant = est.plant | {role: float(self._out[k]) for role, k in WATER.items()}
+        plant |= {"chillers_on": float(u[U_CHILLERS]), "economizer_on": float(u[U_ECONOMIZER]), "chw_dp": float(u[U_CHW_DP])}
+        return est._replace(
+            inlet_max_c=self._inlet_max_c.copy(), valve=self._valve.copy(), sat_c=u[U_HALL::2].copy(), plant=plant,
+            hottest_c=float(self._inlet_max_c.max()),
+        )  # fmt: skip
