@@ -278,6 +278,14 @@ EQUALS: tuple[Equal, ...] = (
     # machines
     Equal(X, "self._available, self._fewer, self._dark = np.nan, 0, 0", "self._available, self._fewer, self._dark = np.nan, 1, 0", "nothing is fewer than what is not known: the first look sets it to nought"),
     Equal(X, "if one or not available < self._available:", "if one or not available <= self._available:", "where both are the same it is set to what it is"),
+    *(
+        Equal(X, before, after, "it only spares the closer look, which finds nothing then either")
+        for before, after in (
+            ("any_missing = False", "any_missing = True"),
+            ("any_missing = any_missing or apart_s[k] > patience_s[k]", "any_missing = any_missing or apart_s[k] >= patience_s[k]"),
+            ("self._any = False", "self._any = True"),
+        )
+    ),
     # the decoder
     Equal(C, "if TYPE_CHECKING:", "if not (TYPE_CHECKING):", "a name for annotations alone, which nothing evaluates"),
     *(

@@ -104,6 +104,11 @@ def test_what_is_off_by_no_more_than_it_may_has_its_effect(asked: np.ndarray, me
     assert after(Effects(1, START_S), measured, asked, 1000.0) == []
 
 
+def test_pressure_is_missed_however_many_chillers_there_are_and_nothing_before_the_first_look() -> None:
+    assert Effects(1, START_S).missing() == []
+    assert after(Effects(1, START_S), changed(dp=30e3), CALM, 1000.0, chillers_available=3.0) == [U_CHW_DP]
+
+
 def test_fans_of_every_hall_are_compared() -> None:
     asked, measured = np.append(CALM, [22.0, 0.6]), np.append(CALM, [22.0, 0.66])
     effects = Effects(2, START_S)

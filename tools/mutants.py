@@ -57,14 +57,14 @@ FILES = tuple(
 )
 # Mostly kernels: compiled, no line of them would be seen, and each mutant would be seconds of compiling. Tried in plain Python,
 # by tests of their own; that compiled and plain are the same is a test too.
-PLAIN_FILES = tuple(f"coolctl/control/{name}.py" for name in ("foresight", "heat"))
-PLAIN_TESTS = ("tests/test_foresight.py", "tests/test_weighed.py")
+PLAIN_FILES = tuple(f"coolctl/control/{name}.py" for name in ("foresight", "heat", "machines"))
+PLAIN_TESTS = ("tests/test_foresight.py", "tests/test_weighed.py", "tests/test_machines.py")
 PLAIN_PATIENCE_S = 10.0
 TESTS = tuple(
     f"tests/test_{name}.py"
     for name in (
         "wire", "gateway", "control", "admission", "safety_edges", "shield", "mode", "enforcer", "messages", "proof",
-        "dialects", "dsx", "sparkplug", "machines", "foresight",
+        "dialects", "dsx", "sparkplug", "foresight",
     )
 )  # fmt: skip
 RESULTS = ROOT / "build" / "mutants.jsonl"
