@@ -59,11 +59,15 @@ endif
 faults: setup
 	@$(RUN) $(VENV)/bin/python -m tools.faults $(ARGS)
 
-# Every line and branch of the safety code, by the tests that are about it.
-SAFETY := coolctl/gateway.py,coolctl/lease.py,coolctl/proof.py,coolctl/strict_json.py,coolctl/dialects/*.py,coolctl/onnx_graph.py,coolctl/control/mode.py,coolctl/control/shield.py
-SAFETY_TESTS := $(addprefix tests/test_,wire.py gateway.py control.py admission.py transitions.py safety_edges.py dialects.py sparkplug.py dsx.py shield.py mode.py enforcer.py messages.py proof.py)
+# Every line and branch of the safety code, by the tests that are about it; kernels in plain Python, where their lines are seen.
+SAFETY := coolctl/gateway.py,coolctl/lease.py,coolctl/proof.py,coolctl/strict_json.py,coolctl/dialects/*.py,coolctl/onnx_graph.py
+SAFETY := $(SAFETY),coolctl/control/mode.py,coolctl/control/shield.py,coolctl/control/foresight.py,coolctl/control/heat.py
+SAFETY := $(SAFETY),coolctl/control/machines.py,coolctl/control/zones.py,coolctl/control/health.py
+SAFETY_TESTS := $(addprefix tests/test_,wire.py gateway.py control.py admission.py transitions.py safety_edges.py dialects.py sparkplug.py dsx.py shield.py mode.py enforcer.py messages.py proof.py machines.py zones.py health.py heat.py foresight.py outputs.py sparkplug_node.py gateways.py)
+PLAIN_TESTS := $(addprefix tests/test_,foresight.py weighed.py machines.py health.py zones.py)
 coverage: setup
-	@$(RUN) $(VENV)/bin/python -m coverage run --branch --include='$(SAFETY)' -m pytest -p no:xdist $(SAFETY_TESTS)
+	@$(RUN) $(VENV)/bin/python -m coverage run --branch --include='$(SAFETY)' -m pytest -p no:xdist -m 'not nightly' $(SAFETY_TESTS)
+	@NUMBA_DISABLE_JIT=1 $(RUN) $(VENV)/bin/python -m coverage run --append --branch --include='$(SAFETY)' -m pytest -p no:xdist $(PLAIN_TESTS) -k 'not (restless or may_lie or odd_hall or own_racks or accuses_nobody or leaves_the)'
 	@$(VENV)/bin/python -m coverage report -m --fail-under=100
 
 # What takes its time or a network; the fault matrix has its own: `make faults`.

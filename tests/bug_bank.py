@@ -136,4 +136,11 @@ BUGS = (
     Bug("coolctl/control/tick.py", "wish = np.where(np.isfinite(self.override_u), self.override_u, wish)", "", HOLDS),
     Bug("coolctl/edge/onnx_policy.py", 'if digest != passport["sha256"]:', "if False:", MODEL),
     Bug("coolctl/onnx_graph.py", "if operator not in OPERATORS or domain not in DOMAINS:", "if operator not in OPERATORS:", MODEL),
+    # what is foreseen, heard and counted
+    Bug(M, "return len(self._lapses_s) >= LAPSES_MAX", "return False", ("tests/test_mode.py",)),
+    Bug("coolctl/control/tick.py", "wish[MACHINES] = last[MACHINES]", "pass", ("tests/test_transitions.py",)),
+    Bug("coolctl/control/foresight.py", "hottest_c = max(hottest_c, inlet_c)", "hottest_c = inlet_c", ("tests/test_foresight.py",)),
+    Bug("coolctl/control/heat.py", "agreed = not water_w < all_said_w", "agreed = water_w > all_said_w", ("tests/test_weighed.py",)),
+    Bug("coolctl/control/machines.py", "self._available - 0.5 else 0", "self._available - 0.5 else self._fewer", ("tests/test_machines.py",)),
+    Bug(G, '(not m.sp or self.can_write(m.sp), "unwritable"),', '(True, "unwritable"),', ("tests/test_enforcer.py",)),
 )  # fmt: skip

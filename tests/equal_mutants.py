@@ -19,6 +19,7 @@ class Equal(NamedTuple):
 G, L, J = "coolctl/gateway.py", "coolctl/lease.py", "coolctl/strict_json.py"
 D, R, C = "coolctl/dialects/native.py", "coolctl/dialects/route.py", "coolctl/dialects/decoder.py"
 M, S, P = "coolctl/control/mode.py", "coolctl/control/shield.py", "coolctl/proof.py"
+F, H, X = "coolctl/control/foresight.py", "coolctl/control/heat.py", "coolctl/control/machines.py"
 
 CLIP = "np.clip is min(max(a, low), high): which of the first two comes first is the same"
 SIGN = "every entry of warm_sign is +1 or -1, never nought"
@@ -28,6 +29,10 @@ FLOOR = "lets the check run once more, which then only lifts to the count of bef
 SEEN = "a seen count that is not known comes second in min() and so loses: running() answers the same either way"
 BEFORE_PROOF = "read only in states that are entered by a line that sets it"
 WIDE = "air_side leaves heat only where a coil has all the water there is, and its valve then reads 1"
+NO_BMS = "read only once the BMS has said its clock, and the word that says it sets this too"
+ALIKE = "two arrays that begin alike and hold only what the kernel put there"
+PRESENT = "`present` is 0 or 1, by its record and by the site file"
+FIRST = "in the first look nothing is held yet that time could change, and the clear time begins anew with every doubt"
 PULL = "water more than 0.2 K too warm counts as heat not met in evaluate_plant, so the clause before has said no already"
 
 EQUALS: tuple[Equal, ...] = (
@@ -53,6 +58,14 @@ EQUALS: tuple[Equal, ...] = (
         "set_hand empties `applied`, and while it lasts _admit refuses whatever would fill it",
     ),
     Equal(G, "if not self.leased and self.applied:", "if not self.leased and True:", "forgetting what is forgotten already"),
+    Equal(G, "self._bms_heard_s = -math.inf", "self._bms_heard_s = math.inf", NO_BMS),
+    Equal(G, "self._bms_heard_s = -math.inf", "pass", NO_BMS),
+    Equal(
+        G,
+        "if self._bms_tick.nonce and self._bms_heard_s == -math.inf:",
+        "if True and self._bms_heard_s == -math.inf:",
+        NO_BMS,
+    ),
     # leases
     Equal(
         L,
@@ -148,6 +161,129 @@ EQUALS: tuple[Equal, ...] = (
             ("self._out[O_CHWST] <= trial[U_CHWST] + 0.3", "True"),
             ("self._out[O_CHWST] <= trial[U_CHWST] + 0.3", "self._out[O_CHWST] < trial[U_CHWST] + 0.3"),
             ("self._out[O_CHWST] <= trial[U_CHWST] + 0.3", "self._out[O_CHWST] <= trial[U_CHWST] + 0.33"),
+        )
+    ),
+    Equal(
+        S,
+        "self._is_fan = np.isin(np.arange(U_HALL + 2 * count), np.arange(U_HALL + 1, U_HALL + 2 * count, 2))",
+        "self._is_fan = np.isin(np.arange(U_HALL + 2 * count), np.arange(U_HALL + 1, U_HALL + 3 * count, 2))",
+        "looked for among the positions that there are: those beyond are found nowhere",
+    ),
+    Equal(
+        S,
+        "colder, own = u.copy(), np.clip(self.foresight.own, self.lo, self.hi)",
+        "colder, own = u.copy(), np.clip(self.lo, self.foresight.own, self.hi)",
+        CLIP,
+    ),
+    Equal(
+        S,
+        "np.clip(colder, c.baseline_u - self.authority, c.baseline_u + self.authority, out=colder)",
+        "np.clip(c.baseline_u - self.authority, colder, c.baseline_u + self.authority, out=colder)",
+        CLIP,
+    ),
+    Equal(
+        S,
+        "colder = np.where(self.warm_sign > 0.0, np.minimum(u, colder), np.maximum(u, colder))",
+        "colder = np.where(self.warm_sign >= 0.0, np.minimum(u, colder), np.maximum(u, colder))",
+        SIGN,
+    ),
+    *(
+        Equal(
+            S,
+            "lo = [lim.chwst_sp_min_c, lim.chw_dp_sp_min_pa, 0.0 if p.economizer.present > 0.5 else 1.0, lim.cwst_sp_min_c, 1.0,",
+            f"lo = [lim.chwst_sp_min_c, lim.chw_dp_sp_min_pa, 0.0 if p.economizer.present {after} else 1.0, lim.cwst_sp_min_c, 1.0,",
+            PRESENT,
+        )
+        for after in (">= 0.5", "> 0.55")
+    ),
+    # foresight
+    Equal(F, "STATES = 8", "STATES = 9", "one more column that nobody reads"),
+    Equal(
+        F,
+        "bias_k = lately_k if not off_k >= lately_k and lately_k == lately_k else off_k",
+        "bias_k = lately_k if not off_k > lately_k and lately_k == lately_k else off_k",
+        "where both are the same either is the answer",
+    ),
+    *(
+        Equal(F, "if plates > 0.5 and p.economizer.present > 0.5:", after, PRESENT)
+        for after in ("if plates > 0.5 and p.economizer.present >= 0.5:", "if plates > 0.5 and p.economizer.present > 0.55:")
+    ),
+    Equal(F, "hottest_c, t_s = -273.0, 0.0", "hottest_c, t_s = -300.3, 0.0", "the first hall of the first step is warmer than either"),
+    Equal(
+        F,
+        "tau_s = SUPPLY_UP_TAU_S if sat_sp_c > state[h, N_SAT] else SUPPLY_DOWN_TAU_S",
+        "tau_s = SUPPLY_UP_TAU_S if sat_sp_c >= state[h, N_SAT] else SUPPLY_DOWN_TAU_S",
+        "where both are the same there is no way to go, however fast",
+    ),
+    Equal(
+        F,
+        "sat_c = state[h, N_SAT] + min(step_s / tau_s, 1.0) * (sat_sp_c - state[h, N_SAT])",
+        "sat_c = state[h, N_SAT] + min(step_s / tau_s, 1.1) * (sat_sp_c - state[h, N_SAT])",
+        "no step is as long as the shorter of the two time constants",
+    ),
+    Equal(F, "self._now = Now(*[np.nan] * len(Now._fields))", "pass", "look sets it before anything reads it"),
+    Equal(
+        F,
+        "dt_s = min(max(est.now_s - self._read_s, 0.0), DT_MAX_S) if self._read_s == self._read_s else 0.0",
+        "dt_s = min(max(est.now_s - self._read_s, 0.0), DT_MAX_S) if self._read_s == self._read_s else 1.0",
+        "in the first look nothing is remembered that time could change",
+    ),
+    Equal(F, "if self.hottest_c <= self._limit_c:", "if self.hottest_c < self._limit_c:", "who stands at the very limit is below the bar, which is above it"),
+    # IT power
+    Equal(H, "given_w *= GIVEN_OFF if given_w > 0.0 else TAKEN_UP", "given_w *= GIVEN_OFF if given_w >= 0.0 else TAKEN_UP", "nothing given off is nothing by either share"),
+    Equal(H, "all_said_w, missing_w = 0.0, 0.0", "all_said_w, missing_w = 0.0, 1.0", "asked for only where more than 3 % of a hall's design load is missing: that is more than a watt"),
+    Equal(H, "if air_w[h] - said_w[h] > missing_w:", "if air_w[h] - said_w[h] >= missing_w:", "it is set to what it is"),
+    Equal(
+        H,
+        "dt_s = min(max(since_s, 0.0), 60.0) if since_s == since_s else 0.0",
+        "dt_s = min(max(since_s, 0.0), 60.0) if since_s == since_s else 1.0",
+        FIRST,
+    ),
+    Equal(H, "rat_c = np.empty(halls.shape[0])", "rat_c = np.empty(halls.shape[1])", "one entry a hall is read of it, however long it is"),
+    Equal(H, "self._last_s, self._any = np.nan, False", "self._last_s, self._any = np.nan, True", "no meter is doubted yet, and so none is named"),
+    Equal(
+        H,
+        "follow_heat(metered_w, sat_c, rat_c, fan, pressure_pa, halls, dt_s, mass_c, slow_c, said_w, air_w)",
+        "follow_heat(metered_w, sat_c, rat_c, fan, pressure_pa, halls, dt_s, slow_c, mass_c, said_w, air_w)",
+        ALIKE,
+    ),
+    *(
+        Equal(
+            H,
+            "any_over = weigh_heat(air_w, said_w, nom_w, sat_c, counted_w, dt_s, slow_sat_c, over_s, well_s, over, doubted)",
+            f"any_over = weigh_heat(air_w, said_w, nom_w, sat_c, counted_w, dt_s, {swapped}, over, doubted)",
+            why,
+        )
+        for swapped, why in (("over_s, slow_sat_c, well_s", ALIKE), ("slow_sat_c, well_s, over_s", FIRST))
+    ),
+    Equal(
+        H,
+        "est.fan_speed, est.w[W_PRESSURE], water_w, self._water_w, dt_s, self._scratch, self._metered_w, self._mass_c,",
+        "est.fan_speed, est.w[W_PRESSURE], water_w, self._water_w, dt_s, self._scratch, self._metered_w, self._slow_c,",
+        ALIKE,
+    ),
+    *(
+        Equal(
+            H,
+            "self._slow_c, self._said_w, self.air_w, self._sat_c, self._over_s, self._well_s, self._over, self.doubted,",
+            f"{swapped}, self._over, self.doubted,",
+            why,
+        )
+        for swapped, why in (
+            ("self._said_w, self._slow_c, self.air_w, self._sat_c, self._over_s, self._well_s", ALIKE),
+            ("self._slow_c, self._said_w, self.air_w, self._sat_c, self._well_s, self._over_s", FIRST),
+            ("self._slow_c, self._said_w, self.air_w, self._over_s, self._sat_c, self._well_s", ALIKE),
+        )
+    ),
+    # machines
+    Equal(X, "self._available, self._fewer, self._dark = np.nan, 0, 0", "self._available, self._fewer, self._dark = np.nan, 1, 0", "nothing is fewer than what is not known: the first look sets it to nought"),
+    Equal(X, "if one or not available < self._available:", "if one or not available <= self._available:", "where both are the same it is set to what it is"),
+    *(
+        Equal(X, before, after, "it only spares the closer look, which finds nothing then either")
+        for before, after in (
+            ("any_missing = False", "any_missing = True"),
+            ("any_missing = any_missing or apart_s[k] > patience_s[k]", "any_missing = any_missing or apart_s[k] >= patience_s[k]"),
+            ("self._any = False", "self._any = True"),
         )
     ),
     # the decoder

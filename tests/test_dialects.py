@@ -13,6 +13,7 @@ from conftest import SITE
 from mutate import mutations
 
 from coolctl.dialects import NAMES, Decoder
+from coolctl.dialects.sparkplug_payload import DOUBLE, INT64, Metric, Payload, encode_payload
 from coolctl.dialects.telegraf import parse_selector
 from coolctl.errors import ConfigError
 from coolctl.points import Point, PointTable, Quality, Sample, SampleStore, each
@@ -45,6 +46,45 @@ def test_flag_is_true_false_or_a_number_and_nothing_is_rounded_to_one(value: obj
     d = decoder(point("on", "neuron", "on", "bool", "hand"))
     sample = d.state(0, value, T)
     assert (sample.value if sample else None) == read_as and bool(d.rejects.get("value_type")) == (read_as is None)
+
+
+# -- what the plant says that a setpoint is
+
+DEVICE = "spBv1.0/Plant/DCMD/Edge/CDU1"
+
+
+def setpoint(field: str, dialect: str, topic: str = "x/t") -> Decoder:
+    """A decoder that would hear one setpoint."""
+    d = decoder(point(field, dialect, role="chwst_sp", topic=topic))
+    assert not d.topics
+    d.read_back(0)
+    return d
+
+
+def test_a_setpoint_is_heard_where_its_dialect_says_what_it_is() -> None:
+    d = setpoint("grp/sp", "neuron")
+    assert d.topics == ["x/t"] and read(d, b'{"node":"m","group":"grp","timestamp":1700000000000,"values":{"sp":12.5}}') == [
+        ("a", 12.5, T, GOOD)
+    ]
+    d = setpoint("Supply", "sparkplug-b", DEVICE)
+    birth = encode_payload(Payload(int(1000 * T), 0, [Metric("bdSeq", None, None, INT64, slot=11, value=1)]))
+    of_device = encode_payload(Payload(int(1000 * T), 1, [Metric("Supply", None, None, DOUBLE, slot=13, value=12.5)]))
+    assert read(d, birth, "spBv1.0/Plant/NBIRTH/Edge") == [("a", 0.0, -1.0, BAD)]  # its device has not been born yet
+    assert read(d, of_device, "spBv1.0/Plant/DBIRTH/Edge/CDU1")[-1] == ("a", 12.5, T, GOOD)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "topic"),
+    [
+        ("json", DEVICE),
+        ("json", "x/t"),
+        ("sparkplug-b", "spBv1.0/Plant/DDATA/Edge/CDU1"),
+        ("sparkplug-b", "x/t"),
+        ("telegraf", DEVICE),
+    ],
+)
+def test_a_setpoint_that_nobody_repeats_is_not_listened_for(dialect: str, topic: str) -> None:
+    assert not setpoint("sp", dialect, topic).topics
 
 
 # -- neuron

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -433,6 +433,12 @@ def test_a_bms_that_has_said_its_clock_and_falls_silent_is_leased_nothing(core: 
     assert not core.bms_silent and not answer(send(core, 4)).rejected and core.leased
 
 
+def test_a_clock_of_the_bms_that_stands_still_is_not_refused(core: GatewayCore) -> None:
+    for _ in range(3):
+        bms_tick(core, 7.0)
+    assert not core.rejects
+
+
 def test_a_bms_that_speaks_before_the_gateways_clock_has_begun_is_not_silent(site: Site) -> None:
     early = GatewayCore(site, EpochFile(None), nonce="n1")
     bms_tick(early, 0.0)
@@ -445,3 +451,30 @@ def test_a_bms_that_never_says_its_clock_is_leased_to_as_ever(core: GatewayCore)
     send(core, 1)
     core.tick(114.0)
     assert core.leased and not core.bms_silent
+
+
+# -- what stands behind the gateway, and the second between two words to it
+
+
+def test_a_lease_that_would_not_be_written_is_refused_and_one_that_ends_it_never(core: GatewayCore) -> None:
+    asked: list[list[str]] = []
+
+    def can_write(names: Iterable[str]) -> bool:
+        asked.append(list(names))
+        return False
+
+    core.can_write = can_write
+    assert answer(send(core, 1)).rejected == "unwritable" and not core.leased and asked == [["chwst_sp"]]
+    assert answer(send(core, 2, {})) == lease.Ack(2, 2, "local", {}, "", 100.0)
+    core.can_write = lambda _names: True
+    assert not answer(send(core, 3)).rejected and core.leased
+
+
+@pytest.mark.parametrize(("early_s", "kinds"), [(1e-6, ["gw_tick", "bms"]), (1.05e-6, ["gw_tick"])])
+def test_a_second_may_be_short_by_a_millionth(site: Site, early_s: float, kinds: list[str]) -> None:
+    """A word a second to the BMS, by a clock that is a sum of ticks."""
+    core = GatewayCore(site, EpochFile(None), nonce="n1")
+    core.tick(0.0)
+    core.claim(lease.encode_claim(lease.Claim("a", "1")), False)
+    send(core, 1)
+    assert [o.kind for o in core.tick(1.0 - early_s)] == kinds

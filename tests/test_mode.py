@@ -73,6 +73,39 @@ def test_soft_faults_must_follow_one_another() -> None:
         assert machine.step(bad, 300.0 + k, 1.0)[0] == "auto"
 
 
+MUTE = GOOD._replace(policy_ok=False)
+
+
+@pytest.mark.parametrize(("every_s", "third_s"), [(1.0, 2.0), (2.0, 4.0), (149.9, 299.8)])
+def test_a_policy_that_is_mute_now_and_then_gives_way_at_the_third_time_within_five_minutes(
+    every_s: float, third_s: float
+) -> None:
+    machine = in_charge()
+    for k in range(2):
+        assert machine.step(MUTE, 300.0 + k * every_s, 1.0)[0] == "auto"
+        assert every_s < 2.0 or machine.step(GOOD, 301.0 + k * every_s, 1.0)[0] == "auto"
+    assert machine.step(MUTE, 300.0 + third_s, 1.0) == ("fallback", "the policy gave no usable proposal")
+
+
+def test_a_policy_that_is_seldom_mute_stays() -> None:
+    """Two within five minutes, for ever: the first is five minutes old when the third comes."""
+    machine = in_charge()
+    for k in range(20):
+        assert machine.step(MUTE, 300.0 + 150.0 * k, 1.0)[0] == "auto"
+        assert machine.step(GOOD, 301.0 + 150.0 * k, 1.0)[0] == "auto"
+
+
+def test_a_policy_that_has_earned_its_place_again_starts_with_none_counted() -> None:
+    machine = ModeMachine("auto", 10.0)
+    run(machine, GOOD, 10)
+    assert [machine.step(MUTE, 10.0 + k, 1.0)[0] for k in range(3)] == ["auto", "auto", "fallback"]
+    machine.step(MUTE, 13.0, 1.0)  # out of charge it may be mute as it likes
+    assert run(machine, GOOD, 10, 14.0)[0] == "auto"
+    assert [machine.step(e, 24.0 + k, 1.0)[0] for k, e in enumerate((MUTE, GOOD, MUTE, GOOD, MUTE))] == ["auto"] * 4 + [
+        "fallback"
+    ]
+
+
 def test_lost_model_is_out_at_once_and_says_why() -> None:
     assert in_charge().step(GOOD._replace(model_ok=False), 300.0, 1.0) == ("fallback", "no admitted policy")
 
@@ -312,6 +345,11 @@ def test_giving_back_says_what_follows_and_starts_clean_time_anew() -> None:
     machine.grant("auto", "seen to")
     assert machine.step(GOOD, now_s + 9e9, 1.0)[0] == "fallback"
     assert machine._gives_back(GOOD, now_s + 9e9, 1.0) is False
+    now_s += 9e9
+    for words in ["it is asked again in a while"] * ASK_AGAIN_MAX + ["an operator must grant anew"]:
+        now_s += until_given_back(machine, now_s)
+        assert machine.reason.endswith(words)  # a grant counts from nothing
+        now_s += ASK_AGAIN_S
 
 
 def test_memory_of_a_machine_at_rest() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
@@ -121,6 +122,7 @@ KNOWN = (
 )
 
 
+@functools.cache
 def listed(file: str) -> list[Mutant]:
     return mutants(ROOT / file, ROOT)
 

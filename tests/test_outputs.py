@@ -123,6 +123,23 @@ def test_plant_that_follows_late_is_no_refusal_and_one_that_stays_behind_is() ->
     assert not back.fault(999.0, 0.0)
 
 
+def test_what_was_written_before_the_clock_began_anew_is_not_what_the_plant_follows_late() -> None:
+    back = ReadBack(setpoint("a", "", ""), 30.0)
+    back.write(12.0, 100.0)
+    back.write(14.0, 0.0)
+    back.heard = 12.0
+    assert not back.fault(0.0, 0.0) and not back.fault(29.9, 0.0)
+    assert "reads back as 12 although 14 was written" in back.fault(30.0, 0.0)
+
+
+def test_a_way_of_writing_that_says_nothing_of_itself_listens_to_nothing_and_writes_nothing() -> None:
+    output = Output([setpoint("a", "", "")])
+    output.take("x", b"")
+    assert output.topics == [] and output.can_write(["a"])
+    with pytest.raises(NotImplementedError):
+        output.lease({"a": 14.0}, 0.0, T_MS)
+
+
 # -- numbers as their types have them
 
 
@@ -447,6 +464,16 @@ def test_neuron_that_does_not_answer_is_tried_again_after_a_pause_and_a_late_ref
     assert b.writer.faults == {"Neuron": "no answer to a write of bacnet/chiller"}
     b.answer("id0", 1)
     assert b.writer.refusals == 1
+
+
+def test_neuron_that_never_answers_is_remembered_for_its_last_requests_only() -> None:
+    a = Asked()
+    asked = [o["uuid"] for t_s in range(1000) for o in a.ask(float(t_s), chwst_sp=14.0)]
+    assert len(asked) > 66
+    a.answer(asked[0], 3005)
+    assert a.writer.refusals == 0  # nobody knows any more what it was about
+    a.answer(asked[-2], 3005)
+    assert a.writer.refusals == 1
 
 
 def test_neuron_that_is_slow_to_answer_is_read_back_all_the_same() -> None:

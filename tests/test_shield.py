@@ -85,6 +85,7 @@ def test_calm_wish_passes_untouched(rules: Tick) -> None:
 
 
 def test_every_limit_has_a_bit_of_its_own() -> None:
+    assert {"ride_through", "load_step", "one_crah_fewer"} <= set(LIMITS), "what the planner calls its caps on the water"
     assert len(set(LIMITS)) == len(LIMITS) == 19 and [BIT[name] for name in LIMITS] == [2**k for k in range(19)]
 
 

@@ -13,9 +13,9 @@ from coolctl.gateway import GatewayCore
 from sim_plant.lumped import LumpedPlant
 from tools import soak
 from tools.adversaries import NETWORKS, WISHES, Adversary, Silent
-from tools.faults import take_shield_off
 from tools.soak_chain import Chain, in_one_process
 from tools.soak_episodes import KINDS, draw
+from tools.unshielded import take_shield_off
 
 STRIDE_S = 5.0
 # Episodes in which something was found once (see CHANGELOG), and such as cover links, people and broken machines.

@@ -246,6 +246,16 @@ def test_payload_that_is_none_is_refused(raw: bytes, reason: str) -> None:
         decode_payload(raw, 4096)
 
 
+def test_a_quality_that_is_no_integer_is_not_a_good_one() -> None:
+    """A property of type double says 192.0: what stands for good is the integer; of two the later counts."""
+    integer, double_value = pb.field(3, 192), pb.fixed(6, 192.0, "d")
+    for value, quality in ((integer, 192), (double_value, -1), (integer + double_value, -1), (double_value + integer, 192)):
+        properties = pb.field(1, "Quality") + pb.field(2, value)
+        metric = pb.field(2, pb.field(1, "a") + pb.field(4, DOUBLE) + pb.field(9, properties) + pb.fixed(13, 14.0, "d"))
+        (found,) = decode_payload(metric, 4096).metrics
+        assert (found.name, found.value, found.quality) == ("a", 14.0, quality)
+
+
 def test_fields_that_are_not_known_are_passed_over() -> None:
     more = (
         pb.field(4, "uuid")

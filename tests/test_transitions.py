@@ -1,4 +1,5 @@
-"""Weather and load across the boundaries between plates alone, plates with chillers, and chillers alone."""
+"""Weather and load across the boundaries between plates alone, plates with chillers, and chillers alone; and a policy whose
+answers come and go."""
 
 from __future__ import annotations
 
@@ -8,12 +9,14 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from coolctl.control.decision import Decision
+from coolctl.control.tick import MACHINES
 from coolctl.controller import Controller
-from coolctl.points import U_CHILLERS, U_CHWST, U_ECONOMIZER
+from coolctl.points import U_CHILLERS, U_CHWST, U_ECONOMIZER, U_HALL
 from coolctl.site import Site
-from sim_plant.load import Load
+from sim_plant.load import Load, constant
 from sim_plant.plant import SimPlant
-from sim_plant.weather import Weather
+from sim_plant.weather import Weather, from_statistics
 
 HALF_SWEEP_S, FOLLOWING_S = 7200.0, 600
 SETTLING_S = 2400  # what the start leaves running is held by its dwell for half an hour
@@ -58,3 +61,55 @@ def test_machines_change_by_what_they_can_carry(site: Site, policy: object, midd
     changes = sum(a != b for a, b in pairwise(machines))
     assert 1 <= changes <= 2 * 3, f"{changes} changes in three crossings"
     assert warm_k <= 1.5 and hottest_c <= 26.0
+
+
+class Stammering:
+    """The shipped policy, but from `start` ticks on every `n`-th answer is an error."""
+
+    model_hash = "test"
+
+    def __init__(self, policy: object, start: int, n: int):
+        self._policy, self._start, self._n, self._ticks = policy, start, n, 0
+
+    def infer(self, x: np.ndarray) -> np.ndarray:
+        self._ticks += 1
+        if self._ticks > self._start and self._ticks % self._n == 0:
+            raise RuntimeError("no answer")
+        return self._policy.infer(x)  # type: ignore[attr-defined, no-any-return]
+
+
+def after_stammering(site: Site, policy: object, n: int, seconds: int, start: str = "07-15T12") -> list[Decision]:
+    """`seconds` of a policy in charge that has no answer in every `n`-th tick, after six minutes in which it has."""
+    plant = SimPlant(site, from_statistics("CHN_Guiyang").starting(start), constant(0.6))
+    readings, controller = plant.reset(1), Controller(site, Stammering(policy, 360, n), "auto")  # type: ignore[arg-type]
+    found = []
+    for k in range(360 + seconds):
+        found.append(controller.tick(readings, float(k)))
+        readings = plant.step(found[-1].setpoints, 1.0)  # type: ignore[assignment]
+    assert found[359].mode == "auto"
+    return found[360:]
+
+
+def turns(decisions: list[Decision], k: int) -> int:
+    """How often a setpoint turns round."""
+    moves = [b - a for a, b in pairwise(d.u[k] for d in decisions) if abs(b - a) > 1e-6]
+    return sum(a * b < 0.0 for a, b in pairwise(moves))
+
+
+def test_a_policy_without_an_answer_every_other_tick_does_not_send_setpoints_to_and_fro(site: Site, policy: object) -> None:
+    """Each such tick wishes what the rules wish. For ever so, the supply air turned 1,556 times in half an hour, the fans
+    1,798 times, and a chiller, the plates and two tower cells were changed on one tick's word."""
+    found = after_stammering(site, policy, 2, 240)
+    assert [d.mode for d in found[:5]] == ["auto"] * 5 and {d.mode for d in found[5:]} == {"fallback"}
+    assert turns(found, U_HALL) <= 10 and turns(found, U_HALL + 1) <= 60
+
+
+def test_a_tick_without_an_answer_changes_no_machine(site: Site, policy: object) -> None:
+    """In a mild morning plates and a chiller carry the hall; the rules would have two and no plates, and one started stayed."""
+    found = after_stammering(site, policy, 200, 660, "04-15T08")
+    mute = [k for k, d in enumerate(found) if not d.policy_used]
+    assert len(mute) == 4 and {d.mode for d in found} == {"auto"}
+    for k in mute:
+        assert found[k].u[MACHINES].tolist() == found[k - 1].u[MACHINES].tolist()
+        assert found[k].u_wish[U_CHWST] == found[k].u_baseline[U_CHWST]  # the rest is the rules' in that very tick
+    assert (found[mute[-1]].u_baseline[MACHINES] != found[mute[-1]].u[MACHINES]).any(), "nothing was held back"

@@ -137,6 +137,31 @@ def test_a_single_hall_stands_against_its_record(site: Site) -> None:
     assert found is not None and found.kind == "weak_coil" and found.size < 0.75
 
 
+def test_a_hall_whose_fans_stand_says_nothing_of_its_coil(site: Site) -> None:
+    """The same valve and heat without air: there is nothing to read the coil from. Nor is there with so little water that any
+    coil would warm all of it."""
+    for fan_speed, opening in ((0.2, 0.9), (0.6, 0.06)):
+        zones = Zones(hall_array(site), plant_params(site))
+        for k in range(200):
+            seen = estimate(30.0 * k, 1, it_w=np.array([4e5]), valve=np.array([opening + 0.02 * (k % 2)]), sat_c=np.array([20.0]))
+            zones.observe(seen._replace(fan_speed=np.array([fan_speed])), np.array([20.0]), 30.0)
+        assert zones.suspect() is None and zones.coil_factors().tolist() == [1.0]
+
+
+def test_a_coil_is_not_judged_by_a_sensor_that_is_suspected_itself(many: Site) -> None:
+    """A hall with a wide valve is short of its coil, until its supply air turns out to be read 3 K off: then nobody knows."""
+    zones, sp, wide = Zones(hall_array(many), plant_params(many)), np.full(HALLS, 22.5), 0.45 * np.eye(HALLS)[3]
+    for k in range(400):
+        off = 3.0 * np.eye(HALLS)[3] * (k >= 200)
+        valve = 0.5 + wide + 0.02 * (k % 2)
+        zones.observe(estimate(30.0 * k, HALLS, valve=valve, sat_c=22.5 + off), sp + off, 30.0)
+        if k == 199:
+            assert zones.coil_factors()[3] < 0.9
+    found = zones.suspect()
+    assert found is not None and (found.hall, found.kind) == (3, "supply_sensor") and zones.coil_factors()[3] == 1.0
+    assert f"{found.size:+.1f} K" in found.text() and "its sensor is off" in found.text()
+
+
 def test_two_findings_that_take_turns_do_not_hide_each_other(many: Site) -> None:
     zones, sp = Zones(hall_array(many), plant_params(many)), np.full(HALLS, 22.5)
     for k in range(200):

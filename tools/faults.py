@@ -16,6 +16,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,45 +47,36 @@ def source_hash() -> str:
 class Job(NamedTuple):
     row: str
     seed: int
-    unshielded: bool = False
-
-
-def take_shield_off(patch: Any) -> None:
-    """Everything wished is published: only to see that the rows notice."""
-    import numpy as np
-
-    from coolctl.control.shield import Shield
-
-    def limit(self: Shield, wish: Any, c: Any, dt_s: float) -> tuple[Any, Any]:
-        self.last = np.where(np.isfinite(wish), wish, c.baseline_u)
-        return self.last.copy(), np.zeros(len(wish), dtype=np.int64)
-
-    patch.setattr(Shield, "limit", limit)
 
 
 def play(job: Job) -> dict[str, Any]:
     """One row with one seed, in this process."""
+    from test_faults import ROWS
+
+    run = next(r.run for r in ROWS if r.id == job.row)
+    assert run is not None
+    began_s = time.monotonic()
+    ok, seen = on_stage(run, job.seed)
+    result = {"row": job.row, "seed": job.seed, "ok": ok, "seen": seen, "sources": source_hash()}
+    return {**result, "seconds": round(time.monotonic() - began_s, 1)}
+
+
+def on_stage(run: Callable[[Any], str], seed: int, prepare: Callable[[Any], None] = lambda patch: None) -> tuple[bool, str]:
+    """Whether a row passes, and what it says; `prepare` may patch what it plays with."""
     import pytest
     from conftest import SITE
     from faults.scenes import Stage
-    from test_faults import ROWS
 
     from coolctl.edge.onnx_policy import load_policy
     from coolctl.site import load_site
 
-    row = next(r for r in ROWS if r.id == job.row)
-    began_s = time.monotonic()
-    result: dict[str, Any] = {"row": job.row, "seed": job.seed, "ok": True, "seen": "", "sources": source_hash()}
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        if job.unshielded:
-            take_shield_off(patch)
+        prepare(patch)
         try:
-            assert row.run is not None
-            result["seen"] = row.run(Stage(load_site(SITE), load_policy("default"), Path(folder), patch, job.seed))
+            return True, run(Stage(load_site(SITE), load_policy("default"), Path(folder), patch, seed))
         except Exception as error:  # a row that fails is a result, the others go on
             where = traceback.extract_tb(error.__traceback__)[-1]
-            result |= {"ok": False, "seen": f"{type(error).__name__}: {str(error)[:160]} ({where.name})"}
-    return {**result, "seconds": round(time.monotonic() - began_s, 1)}
+            return False, f"{type(error).__name__}: {str(error)[:160]} ({where.name})"
 
 
 def known() -> dict[tuple[str, int], dict[str, Any]]:
@@ -119,17 +111,6 @@ def run(tiers: str, seeds: int, jobs: int, only: str) -> int:
                 flush=True,
             )
     return failures
-
-
-def bite(jobs: int) -> int:
-    """How many rows fail with the shield off: the fewer, the less the matrix proves."""
-    from test_faults import ROWS
-
-    todo = [Job(r.id, 1, True) for r in ROWS if r.run and r.tier == "P"]
-    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
-        failed = sorted(r["row"] for r in pool.imap_unordered(play, todo) if not r["ok"])
-    print(f"{len(failed)} of {len(todo)} rows fail without the shield: {', '.join(failed)}")
-    return len(failed)
 
 
 def table() -> str:
@@ -175,12 +156,14 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--only", default="")
     parser.add_argument("--table", action="store_true")
-    parser.add_argument(
-        "--without-shield", action="store_true", help="play tier P with the shield off: at least 25 rows must fail"
-    )
+    parser.add_argument("--without-shield", action="store_true", help="play the rows with the shield off: at least 25 must fail")
     args = parser.parse_args()
     if args.without_shield:
-        return 0 if bite(args.jobs) >= 25 else 1
+        from tools import unshielded
+
+        found = unshielded.bite(args.tiers, args.jobs)
+        write_between(PAGE, unshielded.MARK, unshielded.table(found))
+        return 0 if len(unshielded.failing(found)) >= unshielded.LEAST else 1
     failures = 0 if args.table else run(args.tiers, args.seeds, args.jobs, args.only)
     write_between(PAGE, MARK, table())
     return 1 if failures else 0

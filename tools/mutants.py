@@ -18,6 +18,7 @@ import json
 import os
 import select
 import signal
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -47,15 +48,23 @@ FILES = tuple(
         "dialects/route",
         "control/mode",
         "control/shield",
+        "control/foresight",
+        "control/heat",
+        "control/machines",
         "proof",
         "onnx_graph",
     )
 )
+# Mostly kernels: compiled, no line of them would be seen, and each mutant would be seconds of compiling. Tried in plain Python,
+# by tests of their own; that compiled and plain are the same is a test too.
+PLAIN_FILES = tuple(f"coolctl/control/{name}.py" for name in ("foresight", "heat", "machines"))
+PLAIN_TESTS = ("tests/test_foresight.py", "tests/test_weighed.py", "tests/test_machines.py")
+PLAIN_PATIENCE_S = 10.0
 TESTS = tuple(
     f"tests/test_{name}.py"
     for name in (
         "wire", "gateway", "control", "admission", "safety_edges", "shield", "mode", "enforcer", "messages", "proof",
-        "dialects", "dsx", "sparkplug",
+        "dialects", "dsx", "sparkplug", "foresight",
     )
 )  # fmt: skip
 RESULTS = ROOT / "build" / "mutants.jsonl"
@@ -331,6 +340,22 @@ def table(found: list[Score]) -> str:
     return "\n".join(lines)
 
 
+def try_all(files: tuple[str, ...], again: bool, patience_s: float) -> None:
+    """The compiled code in this process, and what is tried in plain Python in one of its own."""
+    plain = tuple(f for f in files if f in PLAIN_FILES)
+    if os.environ.get("NUMBA_DISABLE_JIT") == "1":
+        run(ROOT, plain, list(PLAIN_TESTS), RESULTS, again, patience_s)
+        return
+    if compiled := tuple(f for f in files if f not in PLAIN_FILES):
+        run(ROOT, compiled, list(TESTS), RESULTS, again, patience_s)
+    if plain:
+        names = ",".join(Path(f).stem for f in plain)
+        command = [sys.executable, "-m", "tools.mutants", "--only", names, "--patience", str(max(patience_s, PLAIN_PATIENCE_S))]
+        subprocess.run(
+            [*command, *(["--again"] if again else [])], env={**os.environ, "NUMBA_DISABLE_JIT": "1"}, cwd=ROOT, check=False
+        )
+
+
 def main() -> int:
     from equal_mutants import EQUALS
 
@@ -344,7 +369,7 @@ def main() -> int:
     wanted = args.only.split(",") if args.only else [Path(f).stem for f in FILES]
     files = tuple(f for f in FILES if Path(f).stem in wanted)
     if not args.show:
-        run(ROOT, files, [t for t in TESTS if (ROOT / t).exists()], RESULTS, args.again, args.patience)
+        try_all(files, args.again, args.patience)
     found = scores(ROOT, files, RESULTS, EQUALS)
     for mutant in (m for s in found for m in s.survivors):
         print("survives:", say(mutant))

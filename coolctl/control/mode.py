@@ -14,6 +14,8 @@ PUBLISHING = ("bounded", "auto", "fallback", "emergency")
 POLICY_MODES = ("bounded", "auto")
 
 SOFT_TICKS = 3
+# A policy whose answers come and go would have fans and water sent to the rules and back by each that is missing.
+LAPSES_MAX, LAPSES_WITHIN_S = 3, 300.0
 REARM_MAX_PER_H = 3
 GATEWAY_LOST_S = 15.0
 EMERGENCY_CLEAR_S = 60.0
@@ -56,6 +58,7 @@ class ModeMachine:
         self._soft = 0
         self._calm_s = 0.0
         self._rearms_s: list[float] = []
+        self._lapses_s: list[float] = []
         self._unconfirmed_s = self._agreed_s = 0.0
         self._given_back_until_s, self._given_back = -float("inf"), 0
         self.latched = False
@@ -153,7 +156,8 @@ class ModeMachine:
         self._soft = self._soft + 1 if fault else 0
         self.clean_s = 0.0 if fault else self.clean_s + dt_s
         if self.mode in POLICY_MODES:
-            if self._soft >= SOFT_TICKS or not e.model_ok or e.machine_lost or self._trial_failed(e):
+            if self._soft >= SOFT_TICKS or not e.model_ok or e.machine_lost or self._trial_failed(e) or self._lapsing(e, now_s):
+                self._lapses_s.clear()
                 self._rearms_s = [t for t in self._rearms_s if now_s - t < 3600.0] + [now_s]
                 self.latched = len(self._rearms_s) > REARM_MAX_PER_H
                 return "fallback", fault
@@ -163,6 +167,13 @@ class ModeMachine:
         if self.clean_s >= self.clean_needed_s:
             return self.granted, f"clean for {self.clean_needed_s:.0f} s"
         return "fallback", fault or "settling on the rule baseline"
+
+    def _lapsing(self, e: Evidence, now_s: float) -> bool:
+        """Whether the policy has been without an answer too often lately, one tick after another or not."""
+        if e.policy_ok:
+            return False
+        self._lapses_s = [t for t in self._lapses_s if now_s - t < LAPSES_WITHIN_S] + [now_s]
+        return len(self._lapses_s) >= LAPSES_MAX
 
     def _trial_failed(self, e: Evidence) -> bool:
         """Whether racks need more cooling than a policy on trial may ask for: the band would have to be left."""

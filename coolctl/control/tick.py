@@ -34,6 +34,7 @@ from coolctl.control.shield import RESCUE_FROM_K, Context, Shield
 from coolctl.control.worth import Worth
 from coolctl.control.zones import KINDS, Zones
 from coolctl.points import (
+    U_CELLS,
     U_CHILLERS,
     U_CHWST,
     U_CW_FLOW,
@@ -61,6 +62,7 @@ RIDE_THROUGH_EVERY_S = 5.0
 # The load that may be back at any moment: what was seen, forgotten slowly; carefully assumed at the start.
 PEAK_TAU_S, PEAK_START_RATIO = 24.0 * 3600.0, 0.75
 OVER_ALARM_TICKS, NO_COOLING_S = 2, 60.0
+MACHINES = [U_CHILLERS, U_CELLS, U_ECONOMIZER]
 NOTICED_S = 2.0  # by so much the plant's own control may come after the end of the lease
 HOT_SPOT_OFFSET, COIL_UA, DEWPOINT = (HallParams._fields.index(n) for n in ("hot_spot_offset_k", "coil_ua_nom_wk", "dewpoint_c"))
 
@@ -165,6 +167,8 @@ class Tick:
         plan = self._plan(est, proposal, baseline_u, available, dt_s)
         # A policy that has nothing to say has no say in this tick either: its last plan does not go on without it.
         wish, used = self._wish(mode, None if policy_fault else plan, baseline_u, demand)
+        if policy_fault and mode in modes.POLICY_MODES:
+            wish[MACHINES] = last[MACHINES]  # a tick without an answer starts and stops nothing: that is for a change of mode
         wish = np.where(self.rules.owned, own_u, wish)
         self._loops.hold(wish, last, [] if mode == "emergency" else sick, est.now_s)
         # A person's value goes before the plan and the rules, never before the shield.
