@@ -13,7 +13,8 @@ import numpy as np
 from coolctl.control.estimate import Estimate
 from coolctl.psychro import CP_AIR_JKGK, CP_WATER_JKGK
 from coolctl.thermal import economizer, room
-from coolctl.thermal.plant import PlantParams, condenser_units, crah_air_kgs, plate_water_kgs
+from coolctl.thermal.air import crah_air_kgs
+from coolctl.thermal.plant import PlantParams, condenser_units, plate_water_kgs
 from coolctl.thermal.room import HallParams
 
 WATER_JK_M3 = 998.0 * CP_WATER_JKGK

@@ -61,7 +61,7 @@ def test_tick_of_the_default_site_takes_milliseconds(site: Site, policy) -> None
     assert np.median(seconds) <= 2e-3 and np.percentile(seconds, 99) <= 10e-3
 
 
-def test_the_look_at_what_follows_a_command_costs_no_more_than_some_steady_networks(site: Site) -> None:
+def test_the_look_at_what_follows_a_command_costs_no_more_than_a_few_steady_networks(site: Site) -> None:
     control = Tick(site, None, "fallback")
     est, u = estimate(), CALM.copy()
     look, steady = control.shield.foresight, np.zeros(len(OUTPUTS))
@@ -72,7 +72,7 @@ def test_the_look_at_what_follows_a_command_costs_no_more_than_some_steady_netwo
     one_s = fastest_s(lambda: evaluate_plant(u, est.w, control.halls, control.p.row, steady))
     both_s = fastest_s(lambda: [look._foresee(u, u, est.w, s) for s in (17.0, 0.0)])
     print(f"both {1e6 * both_s:.0f} us, a steady network {1e6 * one_s:.0f} us")
-    assert both_s <= 12.0 * one_s
+    assert both_s <= 8.0 * one_s
 
 
 @pytest.mark.slow

@@ -6,11 +6,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from test_shield import estimate
 
 from coolctl.control.decision import TERMS
 from coolctl.control.guideline36 import B2
 from coolctl.control.rules_view import halls_at
-from coolctl.controller import Controller, RuleController
+from coolctl.controller import BASELINES, Controller, RuleController
 from coolctl.edge.onnx_policy import load_policy
 from coolctl.points import U_CHILLERS, U_CHW_DP, U_CHWST, U_HALL
 from coolctl.site import Site
@@ -108,3 +109,18 @@ def test_view_of_a_hall_is_the_models(two_halls: Site) -> None:
     again_c = inlet_c.copy()
     halls_at(u, w, halls, p.row, bias_k, inlet_c, valve)
     assert (inlet_c - again_c).tolist() == pytest.approx(bias_k.tolist())
+
+
+@pytest.mark.parametrize("name", sorted(BASELINES))
+def test_all_rules_take_over_with_the_machines_that_run(site: Site, name: str) -> None:
+    rules = BASELINES[name](site, plant_params(site))
+    est = estimate()
+    demand = np.array([0.6])
+
+    def running(chillers: float) -> float:
+        seen = est._replace(plant=est.plant | {"chillers_on": chillers, "economizer_on": 0.0})
+        return float(rules.step(seen, demand, 1.0)[U_CHILLERS])
+
+    assert running(1.0) == 1.0 and running(3.0) == 1.0, "what somebody else runs is not theirs"
+    rules.take_over(rules.step(est, demand, 1.0))
+    assert running(3.0) == 3.0

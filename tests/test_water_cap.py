@@ -17,9 +17,10 @@ from coolctl.control.water_cap import (
 )
 from coolctl.points import U_CHW_DP, U_CHWST, U_HALL
 from coolctl.site import Site
+from coolctl.thermal.air import airflow_speed
 from coolctl.thermal.dynamics import ride_through_s
 from coolctl.thermal.params import hall_array, plant_params
-from coolctl.thermal.plant import O_UNMET, OUTPUTS, W_HALL, W_PRESSURE, air_side, airflow_speed
+from coolctl.thermal.plant import O_UNMET, OUTPUTS, W_HALL, W_PRESSURE, air_side
 from coolctl.thermal.room import HallParams
 
 LO_C, HI_C, DP_PA = 7.0, 20.0, 120e3

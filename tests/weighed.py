@@ -10,7 +10,7 @@ import numpy as np
 from coolctl.control.estimate import Estimate
 from coolctl.psychro import CP_AIR_JKGK, CP_WATER_JKGK
 from coolctl.thermal import room
-from coolctl.thermal.plant import crah_air_kgs
+from coolctl.thermal.air import crah_air_kgs
 from coolctl.thermal.room import HallParams
 
 

@@ -22,16 +22,8 @@ from coolctl.jit import kernel
 from coolctl.num import first_order
 from coolctl.psychro import CP_WATER_JKGK
 from coolctl.thermal import chiller, pump_fan, tower
-from coolctl.thermal.plant import (
-    W_HALL,
-    W_OADB,
-    W_PRESSURE,
-    PlantParams,
-    air_density_kgm3,
-    chw_pump_w,
-    condenser_units,
-    cw_pump_w,
-)
+from coolctl.thermal.air import air_density_kgm3
+from coolctl.thermal.plant import W_HALL, W_OADB, W_PRESSURE, PlantParams, chw_pump_w, condenser_units, cw_pump_w
 from coolctl.thermal.room import HallParams
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from coolctl.jit import kernel
 from coolctl.num import first_order
 from coolctl.psychro import PRESSURE_SEA_PA
 from coolctl.thermal import room
-from coolctl.thermal.plant import W_HALL, W_PRESSURE, airflow_speed
+from coolctl.thermal.air import airflow_speed
+from coolctl.thermal.plant import W_HALL, W_PRESSURE
 
 F64 = NDArray[np.float64]
 

@@ -14,8 +14,9 @@ from coolctl.control.baseline import Timer, begin_with_running, part_load_ratio
 from coolctl.control.estimate import Estimate
 from coolctl.points import U_CELLS, U_CHILLERS, U_CHW_DP, U_CHWST, U_CW_FLOW, U_CWST, U_ECONOMIZER, U_HALL, u_size
 from coolctl.psychro import CP_AIR_JKGK
+from coolctl.thermal.air import crah_air_kgs
 from coolctl.thermal.params import hall_array
-from coolctl.thermal.plant import W_HALL, W_OAWB, W_PRESSURE, PlantParams, crah_air_kgs
+from coolctl.thermal.plant import W_HALL, W_OAWB, W_PRESSURE, PlantParams
 from coolctl.thermal.room import HallParams
 
 if TYPE_CHECKING:

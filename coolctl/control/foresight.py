@@ -21,8 +21,9 @@ from coolctl.num import clamp, first_order
 from coolctl.points import U_CHILLERS, U_CHW_DP, U_CHWST, U_CWST, U_ECONOMIZER, U_HALL
 from coolctl.psychro import CP_AIR_JKGK, CP_WATER_JKGK
 from coolctl.thermal import economizer, room
+from coolctl.thermal.air import crah_air_kgs
 from coolctl.thermal.dynamics import AIR_JK_PER_W, HEATSINK_JK_PER_W, RACK_JK_PER_W, STRUCTURE_WK_PER_W
-from coolctl.thermal.plant import W_HALL, W_PRESSURE, PlantParams, condenser_units, crah_air_kgs, plant_of, plate_water_kgs
+from coolctl.thermal.plant import W_HALL, W_PRESSURE, PlantParams, condenser_units, plant_of, plate_water_kgs
 
 F64 = NDArray[np.float64]
 

@@ -21,8 +21,9 @@ from coolctl.num import first_order
 from coolctl.points import PointTable, Snapshot
 from coolctl.psychro import CP_AIR_JKGK, CP_WATER_JKGK
 from coolctl.thermal import room
+from coolctl.thermal.air import crah_air_kgs
 from coolctl.thermal.dynamics import AIR_JK_PER_W, HEATSINK_JK_PER_W, RACK_JK_PER_W
-from coolctl.thermal.plant import W_HALL, W_PRESSURE, crah_air_kgs
+from coolctl.thermal.plant import W_HALL, W_PRESSURE
 from coolctl.thermal.room import HallParams
 
 F64 = NDArray[np.float64]

@@ -20,6 +20,7 @@ from coolctl.points import U_CELLS, U_CHILLERS, U_CHW_DP, U_CHWST, U_CW_FLOW, U_
 from coolctl.psychro import CP_WATER_JKGK
 from coolctl.site_schema import LimitsTable
 from coolctl.thermal import room
+from coolctl.thermal.air import airflow_speed
 from coolctl.thermal.economizer import water_needed_c
 from coolctl.thermal.plant import (
     O_AIRFLOW,
@@ -37,7 +38,6 @@ from coolctl.thermal.plant import (
     W_PRESSURE,
     PlantParams,
     air_side,
-    airflow_speed,
     chilled_water,
     condenser_units,
     evaluate_plant,

@@ -25,7 +25,8 @@ from coolctl.jit import kernel
 from coolctl.num import clamp
 from coolctl.points import U_CHWST, U_CW_FLOW, U_CWST, U_HALL
 from coolctl.thermal import room
-from coolctl.thermal.plant import W_HALL, W_OAWB, W_PRESSURE, air_side, airflow_speed, condenser_units, plant_of
+from coolctl.thermal.air import airflow_speed
+from coolctl.thermal.plant import W_HALL, W_OAWB, W_PRESSURE, air_side, condenser_units, plant_of
 
 F64 = NDArray[np.float64]
 

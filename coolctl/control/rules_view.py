@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from coolctl.control.estimate import Estimate
 from coolctl.jit import kernel
 from coolctl.points import U_CHILLERS, U_CHW_DP, U_CHWST, U_ECONOMIZER, U_HALL
-from coolctl.thermal import pump_fan, room
+from coolctl.thermal import room
+from coolctl.thermal.air import hall_air
 from coolctl.thermal.plant import (
     O_CHW_FLOW,
     O_CHWRT,
@@ -27,8 +28,6 @@ from coolctl.thermal.plant import (
     W_HALL,
     W_PRESSURE,
     PlantParams,
-    air_density_kgm3,
-    crah_air_kgs,
     evaluate_plant,
     plant_of,
 )
@@ -45,16 +44,9 @@ def halls_at(u: F64, w: F64, halls: F64, plant: F64, bias_k: F64, inlet_max_c: F
     open_ratio = (u[U_CHW_DP] / p.chw_pump.head_static_pa) ** 0.5
     for h in range(halls.shape[0]):
         hall = room.hall_params(halls[h])
-        sat_c, speed, base_w = u[U_HALL + 2 * h], u[U_HALL + 2 * h + 1], w[W_HALL + h]
-        air_kgs = crah_air_kgs(speed, sat_c, w[W_PRESSURE], hall)
-        inlet_c, hottest_c, _airflow = room.inlets_c(base_w, sat_c, air_kgs, hall)
-        density = air_density_kgm3(sat_c, w[W_PRESSURE])
-        fan_w = hall.crahs * pump_fan.fan_power_w(speed, density, hall.fan_power_nom_w, hall.fan_exponent, hall.fan_power_floor_w)
-        load_w = room.server_power_w(base_w, inlet_c, hall) + fan_w + hall.misc_heat_w
-        _ratio, widest, _short = room.crah_water_ratios(
-            load_w, u[U_CHWST], sat_c, air_kgs, air_kgs / hall.air_flow_nom_kgs, open_ratio, hall
-        )
-        inlet_max_c[h], valve[h] = hottest_c + bias_k[h], min(widest / open_ratio, 1.0)
+        sat_c, speed = u[U_HALL + 2 * h], u[U_HALL + 2 * h + 1]
+        a = hall_air(u[U_CHWST], sat_c, speed, w[W_HALL + h], w[W_PRESSURE], open_ratio, hall)
+        inlet_max_c[h], valve[h] = a.hottest_c + bias_k[h], min(a.weakest_water_ratio / open_ratio, 1.0)
 
 
 class RulesView:

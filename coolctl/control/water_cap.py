@@ -13,8 +13,9 @@ from coolctl.jit import kernel
 from coolctl.num import clamp
 from coolctl.points import U_CHW_DP, U_CHWST, U_HALL
 from coolctl.thermal import room
+from coolctl.thermal.air import airflow_speed
 from coolctl.thermal.dynamics import ride_through_s
-from coolctl.thermal.plant import O_UNMET, W_HALL, W_PRESSURE, air_side, airflow_speed, plant_of
+from coolctl.thermal.plant import O_UNMET, W_HALL, W_PRESSURE, air_side, plant_of
 
 F64 = NDArray[np.float64]
 

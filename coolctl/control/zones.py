@@ -19,7 +19,8 @@ from coolctl.jit import kernel
 from coolctl.num import first_order
 from coolctl.psychro import CP_AIR_JKGK
 from coolctl.thermal import pump_fan, room
-from coolctl.thermal.plant import W_HALL, W_PRESSURE, PlantParams, air_density_kgm3, crah_air_kgs
+from coolctl.thermal.air import air_density_kgm3, crah_air_kgs
+from coolctl.thermal.plant import W_HALL, W_PRESSURE, PlantParams
 
 F64 = NDArray[np.float64]
 BOOLS = NDArray[np.bool_]

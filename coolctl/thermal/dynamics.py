@@ -15,7 +15,8 @@ from coolctl.num import clamp
 from coolctl.points import U_CHW_DP, U_HALL
 from coolctl.psychro import CP_AIR_JKGK, CP_WATER_JKGK
 from coolctl.thermal import room
-from coolctl.thermal.plant import W_HALL, W_PRESSURE, airflow_speed, crah_air_kgs, plant_of
+from coolctl.thermal.air import airflow_speed, crah_air_kgs
+from coolctl.thermal.plant import W_HALL, W_PRESSURE, plant_of
 
 F64 = NDArray[np.float64]
 

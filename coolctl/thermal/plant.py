@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from coolctl.jit import Parameters, kernel
 from coolctl.num import clamp
 from coolctl.points import U_CELLS, U_CHILLERS, U_CHW_DP, U_CHWST, U_CW_FLOW, U_CWST, U_ECONOMIZER, U_HALL
-from coolctl.psychro import CP_AIR_JKGK, CP_WATER_JKGK, R_AIR_JKGK
+from coolctl.psychro import CP_AIR_JKGK, CP_WATER_JKGK
 from coolctl.thermal import chiller, economizer, pump_fan, room, tower
+from coolctl.thermal.air import crah_air_kgs, hall_air
 from coolctl.thermal.chiller import ChillerParams
 from coolctl.thermal.economizer import EconomizerParams
 from coolctl.thermal.pump_fan import PumpParams
@@ -148,18 +149,6 @@ def cw_pump_w(cw_kgs: float, chillers_on: float, economizer_on: float, p: PlantP
 
 
 @kernel
-def air_density_kgm3(sat_c: float, pressure_pa: float) -> float:
-    """Density of the supply air [kg/m³]."""
-    return pressure_pa / (R_AIR_JKGK * (sat_c + 273.15))
-
-
-@kernel
-def crah_air_kgs(speed_ratio: float, sat_c: float, pressure_pa: float, p: room.HallParams) -> float:
-    """Air that the hall's CRAHs move [kg/s]: volume follows speed, mass follows density."""
-    return p.air_flow_nom_kgs * speed_ratio * air_density_kgm3(sat_c, pressure_pa) / pump_fan.AIR_DENSITY_NOM_KGM3
-
-
-@kernel
 def air_side(u: F64, w: F64, halls: F64, p: PlantParams, out: F64) -> None:
     """Halls and coils: fills fan powers, inlets, airflow, valves, heat, chilled water flow and unmet heat of `out`."""
     fans_w = 0.0
@@ -175,27 +164,17 @@ def air_side(u: F64, w: F64, halls: F64, p: PlantParams, out: F64) -> None:
     for h in range(halls.shape[0]):
         hall = room.hall_params(halls[h])
         sat_c = u[U_HALL + 2 * h]
-        speed = u[U_HALL + 2 * h + 1]
         base_w = w[W_HALL + h]
-        air_kgs = crah_air_kgs(speed, sat_c, w[W_PRESSURE], hall)
-        inlet_c, hottest_c, airflow = room.inlets_c(base_w, sat_c, air_kgs, hall)
-        density = air_density_kgm3(sat_c, w[W_PRESSURE])
-        fan_w = hall.crahs * pump_fan.fan_power_w(speed, density, hall.fan_power_nom_w, hall.fan_exponent, hall.fan_power_floor_w)
-        hall_server_w = room.server_power_w(base_w, inlet_c, hall)
-        load_w = hall_server_w + fan_w + hall.misc_heat_w
-        ratio, widest, short_w = room.crah_water_ratios(
-            load_w, u[U_CHWST], sat_c, air_kgs, air_kgs / hall.air_flow_nom_kgs, open_ratio, hall
-        )
-        load_w += room.coil_latent_w(u[U_CHWST], sat_c, air_kgs, w[W_PRESSURE], hall)
-        fans_w += fan_w
-        server_w += hall_server_w
-        increase_w += room.server_fan_increase_w(hall_server_w, base_w, hall)
-        heat_w += load_w
-        unmet_w += short_w
-        flow_kgs += ratio * hall.coil_water_flow_nom_kgs
-        valve_max = max(valve_max, widest / open_ratio)
-        inlet_max_c = max(inlet_max_c, hottest_c)
-        airflow_min = min(airflow_min, airflow)
+        a = hall_air(u[U_CHWST], sat_c, u[U_HALL + 2 * h + 1], base_w, w[W_PRESSURE], open_ratio, hall)
+        fans_w += a.fan_w
+        server_w += a.server_w
+        increase_w += room.server_fan_increase_w(a.server_w, base_w, hall)
+        heat_w += a.load_w + room.coil_latent_w(u[U_CHWST], sat_c, a.air_kgs, w[W_PRESSURE], hall)
+        unmet_w += a.short_w
+        flow_kgs += a.water_ratio * hall.coil_water_flow_nom_kgs
+        valve_max = max(valve_max, a.weakest_water_ratio / open_ratio)
+        inlet_max_c = max(inlet_max_c, a.hottest_c)
+        airflow_min = min(airflow_min, a.airflow_ratio)
     out[O_CRAH_FAN] = fans_w
     out[O_SERVER_FAN] = increase_w
     out[O_SERVER] = server_w
@@ -378,14 +357,6 @@ def makeup_water(u: F64, w: F64, p: PlantParams, out: F64) -> None:
         each_w = (out[O_ECONOMIZER] + out[O_CHILLER_LOAD] + out[O_CHILLER]) / cells
         each_kgs = tower.makeup_kgs(out[O_TOWER_SPEED], each_w, w[W_OADB], w[W_OAWB], w[W_PRESSURE], p.tower)
         out[O_MAKEUP] = cells * each_kgs
-
-
-@kernel
-def airflow_speed(base_w: float, sat_c: float, inlet_c: float, ratio: float, pressure_pa: float, p: room.HallParams) -> float:
-    """CRAH fan speed [ratio] that supplies `ratio` times the air that the servers draw; not clamped."""
-    drawn_kgs = room.server_air_kgs(base_w, inlet_c, p)
-    full_kgs = crah_air_kgs(1.0, sat_c, pressure_pa, p) * (1.0 - p.leak_ratio)
-    return ratio * drawn_kgs / full_kgs
 
 
 __all__ = ["CP_AIR_JKGK", "OUTPUTS", "PlantParams", "evaluate_plant"]

@@ -17,6 +17,7 @@ from coolctl.savings.measurement.gather import METERS
 from coolctl.savings.measurement.recorded import Model
 from coolctl.site import Site
 from coolctl.thermal import room
+from coolctl.thermal.air import crah_air_kgs
 from coolctl.thermal.dynamics import HEATSINK_JK_PER_W, RACK_JK_PER_W
 from coolctl.thermal.plant import (
     CP_WATER_JKGK,
@@ -33,7 +34,6 @@ from coolctl.thermal.plant import (
     O_VALVE,
     W_HALL,
     W_PRESSURE,
-    crah_air_kgs,
 )
 from coolctl.thermal.room import HallParams
 
