@@ -8,8 +8,11 @@ are allocated, damage is skipped and reported with file and offset, nothing is e
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 import struct
+import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -32,6 +35,13 @@ HEADER_MAX, BLOCK_MAX, ROWS_MAX, EVENTS_MAX = 16 << 20, 256 << 20, 3600, 1 << 20
 LIKELY_RATIO = 512
 _FRAME = struct.Struct("<4sIIQI")  # kind, payload bytes, rows, first row's index, CRC of payload
 ROWS, COLUMNS, EVENTS = b"ROWS", b"COLS", b"EVTS"
+
+
+def run_name(folder: Path, name: str) -> str:
+    """A new run's name under `folder`: `name`, start time, process. Runs begun in one second are told apart, in their order."""
+    stem = f"{name}-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{os.getpid()}"
+    candidates = itertools.chain((stem,), (f"{stem}.{n:02d}" for n in itertools.count(2)))  # "." sorts behind "-"
+    return next(c for c in candidates if not any(folder.glob(f"{c}-*")))
 
 
 def encode_header(header: dict[str, Any]) -> bytes:

@@ -63,6 +63,21 @@ def test_recording_any_bit_pattern_round_trips(tmp_path: Path) -> None:
     assert bits(recording.read()) == bits(rows) and not recording.damage and recording.header["x"] == 1
 
 
+def test_recording_runs_begun_in_one_second_are_told_apart_and_stay_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reload ends one run and begins the next at once, in the same process."""
+    monkeypatch.setattr(time, "strftime", lambda *_: "20260101T000000")
+    rows = wild_rows(12)
+    for k in range(12):
+        recorder = write(tmp_path, rows[: k + 1])
+        assert not recorder.failed
+        recorder.close()
+    runs = [Recording(path) for path in sorted(tmp_path.glob("*-0000.cool"))]
+    assert [run.count_rows() for run in runs] == list(range(1, 13))
+    assert bits(Recording(tmp_path).read()) == bits(rows), "a folder is its newest run"
+
+
 def test_recording_open_block_is_readable_without_close(tmp_path: Path) -> None:
     rows = wild_rows(77)
     recorder = write(tmp_path, rows)

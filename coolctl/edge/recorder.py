@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from coolctl.recording import SUFFIX, WAL_SUFFIXES, encode_block, encode_events, encode_header, warm_up
+from coolctl.recording import SUFFIX, WAL_SUFFIXES, encode_block, encode_events, encode_header, run_name, warm_up
 from coolctl.write_ahead import Entries
 
 F64 = NDArray[np.float64]
@@ -59,11 +59,10 @@ class Recorder:
         self._unsynced = self._framed = False
         self._number = 0
         self._opened_s = 0.0
-        stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime()) + f"-{os.getpid()}"
-        self._name = f"{name}-{stamp}"
+        self._name = name
         self._queue: queue.Queue[tuple[Any, ...] | None] = queue.Queue(PENDING_MAX)
         warm_up()
-        self._guard(self._open)
+        self._guard(self._begin, name)
         self._thread = threading.Thread(target=self._write_blocks, name="recorder", daemon=True)
         self._thread.start()
 
@@ -99,6 +98,10 @@ class Recorder:
 
     def _fail(self, error: OSError | ValueError) -> None:
         self.failed = str(error) or type(error).__name__
+
+    def _begin(self, name: str) -> None:
+        self._name = run_name(self._folder, name)
+        self._open()
 
     def _open(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)

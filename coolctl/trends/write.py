@@ -7,7 +7,6 @@ larger, and the file gets its name only when it is complete.
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,22 +15,13 @@ from numpy.typing import NDArray
 
 from coolctl.control.tick import GatewayView
 from coolctl.errors import TrendError
-from coolctl.recording import ROWS_MAX, SUFFIX, encode_block, encode_header
+from coolctl.recording import ROWS_MAX, SUFFIX, encode_block, encode_header, run_name
 from coolctl.site import Site
 from coolctl.trace import NO_GRANT, Unpacker, columns
 
 F64 = NDArray[np.float64]
 BLOCK_BYTES, BLOCK_ROWS_MIN = 48 << 20, 60
 SEGMENT_ROWS = 86400 * 7
-
-
-def _free_name(folder: Path, site_name: str) -> str:
-    """A run's name that no file of the folder begins with."""
-    while True:
-        name = f"{site_name}-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{os.getpid()}"
-        if not any(folder.glob(f"{name}-*")):
-            return name
-        time.sleep(0.1)
 
 
 class RowWriter:
@@ -43,7 +33,7 @@ class RowWriter:
         names = columns(site)[: unpack.decision_at]
         self._header = {**header, "columns": names}
         self._folder = folder
-        self._name = _free_name(folder, site.name)
+        self._name = run_name(folder, site.name)
         rows = min(max(BLOCK_BYTES // (8 * len(names)), BLOCK_ROWS_MIN), ROWS_MAX)
         self._block = np.full((len(names), rows), np.nan)
         view = GatewayView()
