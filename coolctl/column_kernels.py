@@ -81,10 +81,10 @@ def looks_decimal(x: F64, digits: int, scale: float, offset: float) -> bool:
 
 
 @kernel
-def coarsest(x: F64, n: I64) -> int:
-    """The unit of the largest whole step that a column of whole numbers moves by; its integers in `n`."""
+def coarsest(x: F64, digits: int, n: I64) -> int:
+    """The unit of the largest whole step that a column of whole numbers moves by (`digits` are none); its integers in `n`."""
     for unit in WHOLE:
-        if looks_decimal(x, 0, SCALE[unit], OFFSET[unit]) and integers(x, 0, SCALE[unit], OFFSET[unit], n) == 0:
+        if looks_decimal(x, digits, SCALE[unit], OFFSET[unit]) and integers(x, digits, SCALE[unit], OFFSET[unit], n) == 0:
             return unit
     return 0
 
@@ -92,7 +92,7 @@ def coarsest(x: F64, n: I64) -> int:
 @kernel
 def find_form(x: F64, n: I64) -> tuple[int, int]:
     """Unit and digits that nearly all of the column fits, and its integers in `n`; unit -1 where nothing fits."""
-    best, best_unit, best_digits = len(x) // 8 + 1, -1, 0
+    fewest, best = len(x) // 8 + 1, np.array([-1, 0])  # an array: numbers that begin as written are compiled for these alone too
     for unit in range(len(SCALE)):
         for times in range(2 if unit == 0 else 1):
             for k in range(times, DIGITS_MAX + 1):
@@ -100,12 +100,12 @@ def find_form(x: F64, n: I64) -> tuple[int, int]:
                 if looks_decimal(x, digits, SCALE[unit], OFFSET[unit]):
                     failed = integers(x, digits, SCALE[unit], OFFSET[unit], n)
                     if failed == 0:
-                        return (coarsest(x, n) if unit == 0 and digits == 0 else unit), digits
-                    if failed < best:
-                        best, best_unit, best_digits = failed, unit, digits
-    if best_unit >= 0:
-        integers(x, best_digits, SCALE[best_unit], OFFSET[best_unit], n)
-    return best_unit, best_digits
+                        return (coarsest(x, digits, n) if unit == 0 and digits == 0 else unit), digits
+                    if failed < fewest:
+                        fewest, best[0], best[1] = failed, unit, digits
+    if best[0] >= 0:
+        integers(x, best[1], SCALE[best[0]], OFFSET[best[0]], n)
+    return best[0], best[1]
 
 
 @kernel
@@ -204,13 +204,16 @@ def sort_figures(x: F64, b: I64, kind: U8, word: I64, form: U8, z: I64, place: I
     """
     rows = x.shape[1]
     n, other = np.empty(rows, dtype=np.int64), np.empty(rows, dtype=np.int64)
+    counts = np.zeros(2, dtype=np.int64)
     patches = 0
     for c in range(x.shape[0]):
         if kind[c] != BITS:
             continue
         unit, digits = find_form(x[c], n)
         if unit < 0:
-            form[c, 0] = SLOPE if of_bits(b[c], SLOPE, other) < of_bits(b[c], XOR, z[c]) else XOR
+            for order in range(len(counts)):  # an order that is written out would be compiled once for each
+                counts[order] = of_bits(b[c], order, other if order == SLOPE else z[c])
+            form[c, 0] = SLOPE if counts[SLOPE] < counts[XOR] else XOR
             if form[c, 0] == SLOPE:
                 z[c] = other
             continue

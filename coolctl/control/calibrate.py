@@ -58,7 +58,7 @@ Q_LOAD_W, Q_CWST_C, Q_CHWST_C, Q_STEADY_S = range(4)
 @kernel
 def follow_steadiness(w: F64, cwst_c: float, chwst_c: float, dt_s: float, s: F64) -> float:
     """Seconds since load and water last moved, for the state `s`: a transient tells of heat stored, not of machines."""
-    load_w = pairwise_sum(w, W_HALL, w.shape[0])
+    load_w = pairwise_sum(w[W_HALL:])
     if math.isnan(s[Q_LOAD_W]):
         s[Q_LOAD_W], s[Q_CWST_C], s[Q_CHWST_C] = load_w, cwst_c, chwst_c
     moved = abs(load_w - s[Q_LOAD_W]) > STEADY_RATIO * s[Q_LOAD_W]

@@ -81,10 +81,10 @@ def pick(value: F64, at: I64, found: F64) -> None:
 
 
 @kernel
-def largest(values: F64, count: int) -> float:
-    """The largest known one of the first `count` values; NaN when none is known."""
+def largest(values: F64) -> float:
+    """The largest known one of some values; NaN when none is known."""
     most = math.nan
-    for k in range(count):
+    for k in range(len(values)):
         if values[k] > most or math.isnan(most):
             most = values[k]
     return most
@@ -97,7 +97,7 @@ def follow_meters(
     """IT power of each hall into `it_w` [W], held from call to call: a silent meter holds for a while, then counts as the
     design load, and the hall is marked in `assumed`."""
     for h in range(halls.shape[0]):
-        total_w = sum_of_group(value, at, start[h], start[h + 1], scratch)
+        total_w = sum_of_group(value, at[start[h] : start[h + 1]], scratch)
         assumed[h] = 0
         if total_w > 0.0:
             it_w[h], seen_s[h] = total_w, now_s
@@ -112,14 +112,14 @@ def read_racks(value: F64, at: I64, start: I64, quorum_ratio: float, scratch: F6
     quorum = True
     for h in range(mean_c.shape[0]):
         racks = start[h + 1] - start[h]
-        gather(value, at, start[h], start[h + 1], scratch)
+        gather(value, at[start[h] : start[h + 1]], scratch)
         known = 0
         for k in range(racks):
             if not math.isnan(scratch[k]):
                 scratch[known] = scratch[k]
                 known += 1
-        max_c[h] = largest(scratch, known)
-        mean_c[h] = pairwise_sum(scratch, 0, known) / known if known > 0 else math.nan
+        max_c[h] = largest(scratch[:known])
+        mean_c[h] = pairwise_sum(scratch[:known]) / known if known > 0 else math.nan
         quorum = quorum and known >= max(2.0, quorum_ratio * racks)
     return quorum
 
@@ -150,10 +150,10 @@ def fill_conditions(held: F64, pressure_pa: float, it_w: F64, mean_c: F64, halls
 @kernel
 def summarise(value: F64, dewpoints: I64, power: I64, max_c: F64, scratch: F64, found: F64) -> None:
     """The largest dew point and the hottest inlet that are known [°C], and the power that is measured [W], into `found`."""
-    gather(value, dewpoints, 0, dewpoints.shape[0], scratch)
-    found[S_DEWPOINT] = largest(scratch, dewpoints.shape[0])
-    found[S_HOTTEST] = largest(max_c, max_c.shape[0])
-    found[S_MEASURED] = sum_of_group(value, power, 0, power.shape[0], scratch)
+    gather(value, dewpoints, scratch)
+    found[S_DEWPOINT] = largest(scratch[: len(dewpoints)])
+    found[S_HOTTEST] = largest(max_c)
+    found[S_MEASURED] = sum_of_group(value, power, scratch)
 
 
 @kernel

@@ -116,7 +116,7 @@ def judge_heat(
     rat_c = np.empty(halls.shape[0])
     pick(value, rat_at, rat_c)
     for h in range(halls.shape[0]):
-        metered_w[h] = sum_of_group(raw, at, start[h], start[h + 1], scratch)
+        metered_w[h] = sum_of_group(raw, at[start[h] : start[h + 1]], scratch)
     follow_heat(metered_w, sat_c, rat_c, fan, pressure_pa, halls, dt_s, mass_c, slow_c, said_w, air_w)
     slow_water_w = first_order(slow_water_w, water_w, WATER_TAU_S, dt_s)
     counted_w = math.nan if math.isnan(water_w) else slow_water_w

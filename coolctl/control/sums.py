@@ -21,35 +21,36 @@ SPANS_MAX = 128  # two for each halving of as many numbers as there can be
 
 
 @kernel
-def block_sum(x: F64, begin: int, end: int) -> float:
-    """Sum of `x[begin:end]` of up to `BLOCK` numbers: eight running sums, their sum in pairs, then what is left over."""
-    total, whole = 0.0, end - (end - begin) % LANES
-    if end - begin >= LANES:
-        a, b, c, d = x[begin], x[begin + 1], x[begin + 2], x[begin + 3]
-        e, f, g, h = x[begin + 4], x[begin + 5], x[begin + 6], x[begin + 7]
-        for k in range(begin + LANES, whole, LANES):
+def block_sum(x: F64) -> float:
+    """Sum of up to `BLOCK` numbers: eight running sums, their sum in pairs, then what is left over."""
+    count = len(x)
+    total, whole = 0.0, count - count % LANES
+    if count >= LANES:
+        a, b, c, d = x[0], x[1], x[2], x[3]
+        e, f, g, h = x[4], x[5], x[6], x[7]
+        for k in range(LANES, whole, LANES):
             a, b, c, d = a + x[k], b + x[k + 1], c + x[k + 2], d + x[k + 3]
             e, f, g, h = e + x[k + 4], f + x[k + 5], g + x[k + 6], h + x[k + 7]
         total = ((a + b) + (c + d)) + ((e + f) + (g + h))
-    for k in range(whole, end):
+    for k in range(whole, count):
         total += x[k]
     return total
 
 
 @kernel
-def pairwise_sum(x: F64, begin: int, end: int) -> float:
-    """Sum of `x[begin:end]`, equal to `x[begin:end].sum()` to the last bit.
+def pairwise_sum(x: F64) -> float:
+    """Sum of `x`, equal to `x.sum()` to the last bit.
 
     >>> x = np.full(300, 0.1)
-    >>> bool(pairwise_sum(x, 0, 300) == x.sum())
+    >>> bool(pairwise_sum(x) == x.sum())
     True
     """
-    if end - begin <= BLOCK:
-        return block_sum(x, begin, end)
+    if len(x) <= BLOCK:
+        return block_sum(x)
     # Spans that wait, the first half on top; an empty one stands for "add the last two totals". No recursion: a kernel that
     # calls itself cannot be taken from the compiler's cache by another one.
     spans, totals = np.empty((SPANS_MAX, 2), dtype=np.int64), np.empty(SPANS_MAX)
-    spans[0, 0], spans[0, 1] = begin, end
+    spans[0, 0], spans[0, 1] = 0, len(x)
     waiting, found = 1, 0
     while waiting > 0:
         first, last = spans[waiting - 1, 0], spans[waiting - 1, 1]
@@ -58,7 +59,7 @@ def pairwise_sum(x: F64, begin: int, end: int) -> float:
             totals[found - 1] += totals[found]
             waiting -= 1
         elif last - first <= BLOCK:
-            totals[found] = block_sum(x, first, last)
+            totals[found] = block_sum(x[first:last])
             found += 1
             waiting -= 1
         else:
@@ -80,16 +81,16 @@ class Groups:
 
 
 @kernel
-def gather(value: F64, at: I64, begin: int, end: int, found: F64) -> None:
-    """`value[at[begin:end]]` into the beginning of `found`."""
-    for k in range(begin, end):
-        found[k - begin] = value[at[k]]
+def gather(value: F64, at: I64, found: F64) -> None:
+    """`value[at]` into the beginning of `found`."""
+    for k in range(len(at)):
+        found[k] = value[at[k]]
 
 
 @kernel
-def sum_of_group(value: F64, at: I64, begin: int, end: int, scratch: F64) -> float:
-    """Sum of `value[at[begin:end]]`; NaN where the group is empty or one of it is not known."""
-    if end == begin:
+def sum_of_group(value: F64, at: I64, scratch: F64) -> float:
+    """Sum of `value[at]`; NaN where the group is empty or one of it is not known."""
+    if len(at) == 0:
         return np.nan
-    gather(value, at, begin, end, scratch)
-    return pairwise_sum(scratch, 0, end - begin)
+    gather(value, at, scratch)
+    return pairwise_sum(scratch[: len(at)])
