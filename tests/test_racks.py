@@ -12,14 +12,18 @@ from coolctl.control.racks import (
     INLET_BIAS_TAU_S,
     TRIM_BELOW_LIMIT_K,
     TRIM_GAIN_PER_S,
+    TRIM_HOLD_MAX_S,
     TRIM_MAX_K,
     TRIM_RELEASE_PER_S,
     follow_peak,
     follow_racks,
 )
+from coolctl.controller import Controller
 from coolctl.site import Site
 from coolctl.thermal.params import hall_array
 from coolctl.thermal.plant import hottest_inlets_c
+from sim_plant.load import synthetic
+from sim_plant.plant import SimPlant
 
 LIMIT_C = 60.0  # far above: the trim only lets go
 
@@ -60,10 +64,36 @@ def test_bias_is_bounded(racks: Racks, sign: float) -> None:
 
 def test_trim_acts_below_the_limit_and_lets_go_slowly(racks: Racks) -> None:
     limit_c = racks.model_c
-    assert racks.see(-TRIM_BELOW_LIMIT_K + 0.3, 10.0, limit_c)[1] == pytest.approx(1.0 + 10.0 * TRIM_GAIN_PER_S * 0.3)
+    assert racks.see(-TRIM_BELOW_LIMIT_K + 0.3, 4.0, limit_c)[1] == pytest.approx(1.0 + 4.0 * TRIM_GAIN_PER_S * 0.3)
     before = float(racks.trim_k[0])
     assert racks.see(-TRIM_BELOW_LIMIT_K - 0.3, 10.0, limit_c)[1] == pytest.approx(before - 10.0 * TRIM_RELEASE_PER_S)
-    assert racks.see(9.0, 1e6, limit_c)[1] == TRIM_MAX_K and racks.see(-9.0, 1e6, limit_c)[1] == 0.0
+    for _ in range(10):
+        racks.see(9.0, 10.0, limit_c)
+    assert racks.trim_k[0] == TRIM_MAX_K and racks.see(-9.0, 1e6, limit_c)[1] == 0.0
+
+
+def test_a_load_step_in_one_long_tick_counts_as_some_seconds_of_it(racks: Racks) -> None:
+    """The next tick answers it; a minute of 7 K would leave the trim full for half a day."""
+    limit_c = racks.model_c
+    moved_k = racks.see(7.0, 60.0, limit_c)[1] - 1.0
+    assert moved_k == pytest.approx(TRIM_HOLD_MAX_S * TRIM_GAIN_PER_S * (7.0 + TRIM_BELOW_LIMIT_K))
+    for _ in range(60):  # what lasts is still followed, faster than it is let go
+        racks.see(0.3, 60.0, limit_c)
+    assert racks.trim_k[0] > 2.0
+
+
+@pytest.mark.slow
+def test_a_minute_between_ticks_costs_little(site: Site, policy) -> None:  # type: ignore[no-untyped-def]
+    """A year is run at ticks of 60 s: its energy has to be near what a daemon takes at a second."""
+    kwh = {}
+    for dt_s in (60.0, 5.0):
+        plant = SimPlant(site, load=synthetic(1), coarse=True, mismatch=0.15, mismatch_seed=1)
+        controller, readings, kwh[dt_s] = Controller(site, policy, "auto"), plant.reset(1), 0.0
+        for k in range(round(12 * 3600 / dt_s)):
+            readings = plant.step(controller.tick(readings, k * dt_s).setpoints, dt_s)  # type: ignore[assignment,arg-type]
+            t = plant.truth
+            kwh[dt_s] += (t.chiller_w + t.tower_w + t.chw_pump_w + t.cw_pump_w + t.crah_fan_w) * dt_s / 3.6e6
+    assert kwh[60.0] < 1.25 * kwh[5.0]
 
 
 def test_a_hall_that_is_not_seen_keeps_both(racks: Racks) -> None:

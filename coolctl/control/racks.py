@@ -21,6 +21,9 @@ INLET_BIAS_MAX_K = 3.0
 # kelvin an hour, so that the next load step finds it), and starts with a reserve that the first calm hour gives back.
 TRIM_GAIN_PER_S, TRIM_RELEASE_PER_S, TRIM_MAX_K = 1.0 / 60.0, 0.5 / 3600.0, 6.0
 TRIM_BELOW_LIMIT_K, TRIM_START_K = 0.15, 0.4
+# A reading above the limit speaks for a few seconds. At longer ticks a load step stands in one reading and is answered by the
+# next; taken for the whole tick it would fill the trim, and supply air would stay cold for the hours of its release.
+TRIM_HOLD_MAX_S = 5.0
 
 
 @kernel
@@ -38,8 +41,8 @@ def follow_racks(u: F64, w: F64, halls: F64, seen_c: F64, limit_c: float, dt_s: 
             tau_s = INLET_BIAS_TAU_S if off_k > bias_k[h] else INLET_BIAS_FALL_TAU_S
             bias_k[h] = first_order(bias_k[h], off_k, tau_s, dt_s)
         over_k = seen_c[h] - limit_c + TRIM_BELOW_LIMIT_K
-        rise = TRIM_GAIN_PER_S * over_k if over_k > 0.0 else -TRIM_RELEASE_PER_S
-        trim_k[h] = min(max(trim_k[h] + rise * dt_s, 0.0), TRIM_MAX_K)
+        moved_k = TRIM_GAIN_PER_S * over_k * min(dt_s, TRIM_HOLD_MAX_S) if over_k > 0.0 else -TRIM_RELEASE_PER_S * dt_s
+        trim_k[h] = min(max(trim_k[h] + moved_k, 0.0), TRIM_MAX_K)
 
 
 @kernel
