@@ -130,7 +130,7 @@ def switchback(plant: Surrogate, seed: int) -> Series:
     """The test as the daemon would have run it."""
     case, n = plant.case, plant.n
     schedule = Schedule(seed, case.name, 0.0, 3600.0 * BLOCK_H, case.days * 24 // BLOCK_H)
-    hours = np.arange(n) * STEP_H
+    hours = np.arange(n, dtype=np.float64) * STEP_H
     block = (hours // BLOCK_H).astype(int)
     arms = np.array([schedule.arm_of(b) for b in range(schedule.blocks)], dtype=float)[block]
     pairs = np.array([schedule.pair_of(b) for b in range(schedule.blocks)], dtype=float)[block]
