@@ -8,7 +8,9 @@ so this module must be imported before any other that imports numba; `kernel` is
 from __future__ import annotations
 
 import hashlib
+import importlib
 import os
+import sys
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
@@ -42,6 +44,25 @@ if "NUMBA_CACHE_DIR" not in os.environ:
         os.environ["NUMBA_CACHE_DIR"] = str(folder)
     except OSError:
         pass  # A read-only home only costs the compile time at each start.
+
+
+def _load_numba() -> None:
+    """Numba without scipy, in which it would look for a BLAS: no kernel multiplies matrices, and a daemon would carry the 13 MB
+    of it wherever scipy is installed for reports."""
+    there = "scipy" in sys.modules
+    if not there:
+        sys.modules["scipy"] = None  # type: ignore[assignment]
+    try:
+        importlib.import_module("numba")
+        importlib.import_module("numba.np.arraymath")
+    except ModuleNotFoundError:
+        pass  # another numba: then it looks when it compiles
+    finally:
+        if not there:
+            del sys.modules["scipy"]
+
+
+_load_numba()
 
 import numba  # noqa: E402
 import numpy as np  # noqa: E402
