@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from coolctl import lease
 from coolctl.control.decision import Decision
+from coolctl.control.mode import WATCHING
 from coolctl.control.tick import GatewayView
 from coolctl.daemon_state import Command, Hold, decode_command
 from coolctl.decision_json import encode_decision
@@ -167,7 +168,7 @@ class Link:
         if bool(setpoints) != self._was_publishing:
             self._publishing_s = decision.now_s
         self._was_publishing = bool(setpoints)
-        if decision.mode in ("shadow", "advise"):
+        if decision.mode in WATCHING:
             kind = "shadow" if decision.mode == "shadow" else "proposal"
             self.client.publish(self.topics[kind], encode_decision(decision, [], self._lease_state()))
         events: list[dict[str, object]] = [{"t_s": decision.now_s, "text": text} for text in said]

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 MODES = ("monitor", "shadow", "advise", "bounded", "auto", "fallback", "release", "emergency")
 PUBLISHING = ("bounded", "auto", "fallback", "emergency")
 POLICY_MODES = ("bounded", "auto")
+WATCHING = ("shadow", "advise")
 
 SOFT_TICKS = 3
 # A policy whose answers come and go would have fans and water sent to the rules and back by each that is missing.

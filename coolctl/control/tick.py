@@ -24,11 +24,11 @@ from coolctl.control.health import Health
 from coolctl.control.loops import Loops, Sickness
 from coolctl.control.machines import Effects, Lost, Machines
 from coolctl.control.objective import Limits, planning_limits
+from coolctl.control.own_view import OwnView
 from coolctl.control.planner import Plan, Planner, Proposal
 from coolctl.control.plant_rules import PlantRules
 from coolctl.control.policy import F32, Policy, Situation, decode, describe, features, outside, usable
 from coolctl.control.racks import TRIM_START_K, follow_peak, follow_racks
-from coolctl.control.rules_view import RulesView
 from coolctl.control.screening import Screening, Weakest
 from coolctl.control.shield import RESCUE_FROM_K, Context, Shield
 from coolctl.control.worth import Worth
@@ -93,7 +93,7 @@ class Tick:
         self._estimator = Estimator(site, self.halls)
         self._demand = AirflowDemand(self.halls)
         self.baseline: Rules = baseline or B2(site, self.p)
-        self._rules_view, self._rules_drive = RulesView(len(self.halls)), False
+        self._own_view, self._rules_drive = OwnView(len(self.halls)), False
         self._baseline_u: F64 | None = None
         self.modes = modes.ModeMachine(granted, f.control.clean_s)
         self._planner = Planner(
@@ -146,7 +146,8 @@ class Tick:
             self._calibrate(est, snap, dt_s)
         self._hear(est)
         follow_peak(est.w[W_HALL:], dt_s / PEAK_TAU_S, self._peak_w)
-        demand = self._demand.step(est.w, est.sat_c, est.inlet_mean_c, est.aisle_dp_pa, dt_s)
+        there = self._own_view.there or est
+        demand = self._demand.step(est.w, there.sat_c, there.inlet_mean_c, est.aisle_dp_pa, dt_s)
         baseline_u = self._rules_step(est, demand, dt_s)
         measured_u = self._measured(est)
         last = self.shield.last if self.shield.last is not None else baseline_u
@@ -175,9 +176,11 @@ class Tick:
         wish = np.where(np.isfinite(self.override_u), self.override_u, wish)
         if self.excitation is not None:
             wish = self.excitation.wish(wish, last, self._bits, est, snap, mode in modes.POLICY_MODES)
+        self._own_view.follow(mode == "shadow", est, self.shield.last, wish, *self._model, self._bias_k)
         context = Context(
-            est, demand, baseline_u, mode == "bounded", mode == "emergency", mode != self._mode_before,
-            gateway.confirmed, self._planner.chwst_cap_c, self._planner.cap_name, ride_s, available, own_u,
+            self._own_view.there or est, demand, baseline_u, mode == "bounded", mode == "emergency",
+            mode != self._mode_before, gateway.confirmed,
+            self._planner.chwst_cap_c, self._planner.cap_name, ride_s, available, own_u,
         )  # fmt: skip
         if self._mode_before and mode in modes.PUBLISHING and self._mode_before not in modes.PUBLISHING:
             self.shield.last = None  # the plant was its own meanwhile: start from where it is
@@ -198,7 +201,7 @@ class Tick:
             self.baseline.take_over(last)
         self._rules_drive = theirs
         if not theirs and self._baseline_u is not None:
-            est = self._rules_view.see(est, self._baseline_u, *self._model, self._bias_k)
+            est = self._own_view.see(est, self._baseline_u, *self._model, self._bias_k)
         return self.baseline.step(est, demand, dt_s)
 
     def _sick_loops(self, est: Estimate, dt_s: float) -> list[Sickness]:
@@ -363,7 +366,7 @@ class Tick:
 
     def _wish(self, mode: str, plan: Plan | None, baseline_u: F64, demand: F64) -> tuple[F64, bool]:
         """What the tick would like before the shield: the plan where the policy is in charge, else the baseline."""
-        if mode not in (*modes.POLICY_MODES, "shadow", "advise") or plan is None or self.policy is None:
+        if mode not in (*modes.POLICY_MODES, *modes.WATCHING) or plan is None or self.policy is None:
             wish = baseline_u.copy()
             wish[U_HALL::2] -= self._trim_k
             return wish, False

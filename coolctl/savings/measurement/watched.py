@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from coolctl.control.mode import MODES
+from coolctl.control.mode import MODES, WATCHING
 from coolctl.control.shield import LIMITS
 from coolctl.recording import Recording
 from coolctl.savings.measurement.gather import runs
@@ -35,7 +35,6 @@ from coolctl.trace import imported, open_recording
 
 F64 = NDArray[np.float64]
 
-WATCHING = ("shadow", "advise")
 HOURS_MIN, HOUR_S = 6.0, 3600.0
 LABEL = "forecast by the model at the setpoints that it would have set, NOT measured"
 

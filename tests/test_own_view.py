@@ -10,7 +10,8 @@ from test_shield import estimate
 
 from coolctl.control.decision import TERMS
 from coolctl.control.guideline36 import B2
-from coolctl.control.rules_view import halls_at
+from coolctl.control.own_view import halls_at
+from coolctl.control.shield import BIT
 from coolctl.controller import BASELINES, Controller, RuleController
 from coolctl.edge.onnx_policy import load_policy
 from coolctl.points import U_CHILLERS, U_CHW_DP, U_CHWST, U_HALL
@@ -82,6 +83,34 @@ def test_rules_take_over_softly(runs: tuple[Watched, Watched], site: Site) -> No
     assert runs[0].hottest_c[4 * HOUR :].max() < site.file.limits.rack_inlet_limit_c + 0.5
 
 
+def judged(site: Site, granted: str) -> tuple[np.ndarray, float]:
+    """Mean setpoints of a day's second half under or beside the plant's own control, and how often what comes after bound them."""
+    plant = SimPlant(site, from_statistics(site.file.weather.station).starting("10-20T06"), synthetic(4), coarse=True)
+    controller, readings, rows, held = Controller(site, load_policy("default"), granted), plant.reset(1), [], 0
+    for k in range(12 * HOUR):
+        d = controller.tick(readings, k * STEP_S)
+        readings = plant.step(d.setpoints, STEP_S)  # type: ignore[assignment]
+        if k >= 6 * HOUR:
+            rows.append(d.u)
+            held += bool((d.bits & (BIT["then_fallback"] | BIT["rate"])).any())
+    return np.mean(rows, axis=0), held / len(rows)
+
+
+def test_policy_in_shadow_says_what_it_would_set_in_charge(site: Site) -> None:
+    """Judged from a plant that its own control keeps cold, its water was 4 K colder and bound 96 % of the time."""
+    (shown, held), (set_, held_in_charge) = judged(site, "shadow"), judged(site, "auto")
+    assert abs(shown[U_CHWST] - set_[U_CHWST]) < 0.5 and abs(shown[U_HALL] - set_[U_HALL]) < 0.3
+    assert abs(shown[U_HALL + 1] - set_[U_HALL + 1]) < 0.03
+    assert shown[U_CHW_DP] == pytest.approx(set_[U_CHW_DP], rel=0.15)
+    assert held < held_in_charge + 0.1
+
+
+def test_policy_that_advises_a_person_looks_at_the_real_plant(site: Site) -> None:
+    """Whoever types advice in may do so at once."""
+    (shown, _), (advised, _) = judged(site, "shadow"), judged(site, "advise")
+    assert advised[U_CHWST] < shown[U_CHWST] - 1.0
+
+
 def test_resets_begin_no_warmer_than_what_is_in_force(site: Site) -> None:
     rules = B2(site, plant_params(site))
     rules._plant.value = 0.2  # after its first quarter of an hour at the cold end
@@ -103,11 +132,12 @@ def test_view_of_a_hall_is_the_models(two_halls: Site) -> None:
     u[U_HALL::2], u[U_HALL + 1 :: 2] = (21.0, 22.5), (0.8, 0.7)
     w[:] = 20.0, 15.0, 89e3, *(0.6 * halls[:, 0])
     evaluate_plant(u, w, halls, p.row, out)
-    inlet_c, valve, bias_k = np.zeros(2), np.zeros(2), np.array([0.0, 0.5])
-    halls_at(u, w, halls, p.row, np.zeros(2), inlet_c, valve)
+    mean_c, inlet_c, valve, bias_k = np.zeros(2), np.zeros(2), np.zeros(2), np.array([0.0, 0.5])
+    halls_at(u, w, halls, p.row, np.zeros(2), mean_c, inlet_c, valve)
+    assert (mean_c > u[U_HALL::2]).all() and (mean_c < inlet_c).all()
     assert inlet_c.max() == out[O_INLET] and valve.max() == min(out[O_VALVE], 1.0)
     again_c = inlet_c.copy()
-    halls_at(u, w, halls, p.row, bias_k, inlet_c, valve)
+    halls_at(u, w, halls, p.row, bias_k, mean_c, inlet_c, valve)
     assert (inlet_c - again_c).tolist() == pytest.approx(bias_k.tolist())
 
 
