@@ -97,6 +97,8 @@ def render(f: dict[str, Any]) -> str:
         "",
         f"saved: {f['saved_kwh']:,.1f} kWh ({f['saved_low_kwh']:,.1f} to {f['saved_high_kwh']:,.1f}), "
         f"{_p(f['saved_ratio'])} ({_p(f['saved_low_ratio'])} to {_p(f['saved_high_ratio'])})",
+        f"without the servers' own fans, as cooling meters would show it: {_p(f['cooling_saved_ratio'])} "
+        f"({_p(f['cooling_saved_low_ratio'])} to {_p(f['cooling_saved_high_ratio'])})",
         f"model on the record: hourly CV(RMSE) {_p(model['hourly_cv_rmse_ratio'])}, NMBE {_p(model['hourly_nmbe_ratio'])}, "
         f"hottest inlet ±{_n(model['inlet_sd_k'], '.2f')} K",
         "hours by mode: " + ", ".join(f"{m} {h:.1f}" for m, h in f["hours_by_mode"].items()),

@@ -90,8 +90,8 @@ class Run(NamedTuple):
     rules_said_kwh: float
 
 
-def run(s: Seeded, arm: str, folder: Path | None, hours: float) -> Run:
-    """One run of a seed, recorded into `folder`."""
+def run(s: Seeded, arm: str, folder: Path | None, hours: float, tick_s: float = TICK_S) -> Run:
+    """One run of a seed in ticks of `tick_s` [s], recorded into `folder`."""
     site, schedule = s.site, schedule_of(s.site)
     assert schedule is not None
     plant = SimPlant(site, s.weather, synthetic(s.seed), coarse=True, mismatch=MISMATCH, mismatch_seed=s.seed)
@@ -103,8 +103,8 @@ def run(s: Seeded, arm: str, folder: Path | None, hours: float) -> Run:
         recorder = Recorder(folder, arm, columns(site), head, rotate_s=math.inf, block_rows=1440)
     readings: Any = plant.reset(s.seed)
     energy_j, fans_j, said_j, said_w, before = 0.0, 0.0, 0.0, 0.0, granted(arm, schedule.at(0.0))
-    for k in range(round(hours * 3600.0 / TICK_S)):
-        now_s = k * TICK_S
+    for k in range(round(hours * 3600.0 / tick_s)):
+        now_s = k * tick_s
         assigned = schedule.at(now_s)
         wanted = granted(arm, assigned)
         anew, before = wanted if wanted != before else "", wanted
@@ -115,13 +115,13 @@ def run(s: Seeded, arm: str, folder: Path | None, hours: float) -> Run:
         decision = controller.tick_snapshot(snap)
         if recorder is not None:
             recorder.append(pack(snap, IN_PROCESS, anew, decision, now_s, shown(arm, assigned)))
-        readings = plant.step(decision.setpoints, TICK_S)
+        readings = plant.step(decision.setpoints, tick_s)
         t = plant.truth
-        energy_j += (t.chiller_w + t.tower_w + t.chw_pump_w + t.cw_pump_w + t.crah_fan_w) * TICK_S
-        fans_j += (t.server_fan_w - t.server_fan_idle_w) * TICK_S
+        energy_j += (t.chiller_w + t.tower_w + t.chw_pump_w + t.cw_pump_w + t.crah_fan_w) * tick_s
+        fans_j += (t.server_fan_w - t.server_fan_idle_w) * tick_s
         power = dict(zip(POWERS, decision.term_values[POWER_TERMS].tolist(), strict=True))
         said_w = corrected_baseline_w(power) or said_w  # nothing is said in the first moments
-        said_j += said_w * TICK_S
+        said_j += said_w * tick_s
     if recorder is not None:
         recorder.close()
         if recorder.failed:

@@ -178,6 +178,7 @@ def difference(story: Story, wanted: Wanted) -> dict[str, Any]:
         both.append((watts * same.dt_s[:, None]).sum(axis=0) / 3.6e6)
     recorded_kwh, other_kwh = both
     found = saving(fitted, recorded_kwh, other_kwh)
+    metered = saving(fitted, recorded_kwh[: len(MACHINES)], other_kwh[: len(MACHINES)])
     total = float(recorded_kwh.sum())
     sd_k = Z_95 * fitted.inlet_sd_k
     heat = {n: over_k_min(same.other.inlets_c + k, same.dt_s, limit_c) for n, k in (("", 0.0), ("low_", -sd_k), ("high_", sd_k))}
@@ -192,6 +193,7 @@ def difference(story: Story, wanted: Wanted) -> dict[str, Any]:
         "recorded_total_kwh": total, "other_total_kwh": float(other_kwh.sum()),
         "saved_kwh": found.saving * total, "saved_low_kwh": found.low * total, "saved_high_kwh": found.high * total,
         "saved_ratio": found.saving, "saved_low_ratio": found.low, "saved_high_ratio": found.high,
+        "cooling_saved_ratio": metered.saving, "cooling_saved_low_ratio": metered.low, "cooling_saved_high_ratio": metered.high,
         "over_limit_k_min": {"recorded": over_k_min(same.recorded.inlets_c, same.dt_s, limit_c),
                              "recorded_in_model": over_k_min(fitted.on_record.inlets_c[same.at], same.dt_s, limit_c),
                              **{f"other{'_' if n else ''}{n.rstrip('_')}": v for n, v in heat.items()}},
