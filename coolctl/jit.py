@@ -76,7 +76,7 @@ _frozen = False
 def kernel(function: F) -> F:
     """Compile `function` for the control path: strict IEEE (NaN survives), cached, releasing the GIL.
 
-    Nothing calls a kernel from C, so none gets the wrapper for that: it costs a twelfth of the time to compile.
+    Nothing calls a kernel from C, so none gets the wrapper for that: it would only take time to compile.
     """
     cached = "NUMBA_CACHE_DIR" in os.environ
     compiled = numba.njit(cache=cached, nogil=True, error_model="numpy", no_cfunc_wrapper=True)(function)  # type: ignore[call-overload]
