@@ -76,11 +76,13 @@ class OwnView:
 
     def follow(
         self, watching: bool, est: Estimate, last: F64 | None, wish: F64, halls: F64, p: PlantParams, bias_k: F64
-    ) -> None:  # fmt: skip
-        """Keep in `there` where a controller that only watches would be by now: at `last`, what it would have published last,
-        with the fans of its `wish`, which follow a load within seconds; the model's racks do not wait for them."""
+    ) -> Estimate:  # fmt: skip
+        """Where a controller that only watches would be by now, kept in `there`: at `last`, what it would have published last,
+        with the fans of its `wish`, which follow a load within seconds; the model's racks do not wait for them. `est` itself
+        for one that is in charge."""
         self.there = None
         if watching and last is not None:
             u = last.copy()
             u[U_HALL + 1 :: 2] = wish[U_HALL + 1 :: 2]
             self.there = self.see(est, u, halls, p, bias_k)
+        return self.there or est

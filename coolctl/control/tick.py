@@ -176,17 +176,15 @@ class Tick:
         wish = np.where(np.isfinite(self.override_u), self.override_u, wish)
         if self.excitation is not None:
             wish = self.excitation.wish(wish, last, self._bits, est, snap, mode in modes.POLICY_MODES)
-        self._own_view.follow(mode == "shadow", est, self.shield.last, wish, *self._model, self._bias_k)
         context = Context(
-            self._own_view.there or est, demand, baseline_u, mode == "bounded", mode == "emergency",
-            mode != self._mode_before, gateway.confirmed,
+            self._own_view.follow(mode == "shadow", est, self.shield.last, wish, *self._model, self._bias_k),
+            demand, baseline_u, mode == "bounded", mode == "emergency", mode != self._mode_before, gateway.confirmed,
             self._planner.chwst_cap_c, self._planner.cap_name, ride_s, available, own_u,
         )  # fmt: skip
         if self._mode_before and mode in modes.PUBLISHING and self._mode_before not in modes.PUBLISHING:
             self.shield.last = None  # the plant was its own meanwhile: start from where it is
         u, bits = self.shield.limit(wish, context, dt_s)
-        self._bits = bits
-        self._mode_before = mode
+        self._bits, self._mode_before = bits, mode
         terms = self._terms(est, plan, baseline_u, model_w, ride_s, gateway, used, sick)
         return Decision(
             self.site, snap.now_s, self._seq, mode, self.modes.granted, reason, u, wish, u_policy, baseline_u, bits,
