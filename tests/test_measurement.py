@@ -146,6 +146,19 @@ def test_whole_plants_are_played_resumed_and_judged(tmp_path: Path) -> None:
     assert np.isnan(found["switchback"]["low"]), "twelve hours are no pairs"
 
 
+def test_study_goes_on_where_it_was_ended(tmp_path: Path) -> None:
+    path, played = tmp_path / "deep" / "rows.jsonl", []
+
+    def play_one(seed: int) -> dict[str, int]:
+        played.append(seed)
+        return {"seed": seed}
+
+    plants.go_on(path, "a", range(3), play_one)
+    assert sorted(plants.go_on(path, "a", range(5), play_one)) == [0, 1, 2, 3, 4] and played == [0, 1, 2, 3, 4]
+    assert sorted(plants.go_on(path, "b", range(2), play_one)) == [0, 1] and played[5:] == [0, 1], "another code begins anew"
+    assert plants.source_hash() != plants.source_hash("coolctl/savings/measurement")
+
+
 def test_study_of_plants_counts_what_is_covered_and_leaves_other_codes_seeds_out(tmp_path: Path) -> None:
     path = tmp_path / "plants.jsonl"
     rows = [

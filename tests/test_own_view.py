@@ -105,6 +105,27 @@ def test_policy_in_shadow_says_what_it_would_set_in_charge(site: Site) -> None:
     assert held < held_in_charge + 0.1
 
 
+def test_what_was_only_modelled_counts_no_longer_in_charge(site: Site) -> None:
+    controller = Controller(site, load_policy("default"), "shadow")
+    plant = SimPlant(site, coarse=True)
+    readings, asked, shown = plant.reset(1), [], []
+    step = controller.control._demand.step
+
+    def seen(w: np.ndarray, sat_c: np.ndarray, *more: Any) -> np.ndarray:
+        asked.append(float(sat_c[0]))
+        return step(w, sat_c, *more)
+
+    controller.control._demand.step = seen  # type: ignore[method-assign]
+    for k in range(600):
+        if k == 599:
+            controller.grant("auto", "test")
+        measured_c = readings["hall1.sat"]
+        d = controller.tick(readings, float(k))
+        shown.append(float(d.u[U_HALL]))
+        readings = plant.step(d.setpoints, 1.0)  # type: ignore[assignment]
+    assert asked[-2] == shown[-4] and asked[-1] == pytest.approx(measured_c, abs=1e-6) != shown[-3]
+
+
 def test_policy_that_advises_a_person_looks_at_the_real_plant(site: Site) -> None:
     """Whoever types advice in may do so at once."""
     (shown, _), (advised, _) = judged(site, "shadow"), judged(site, "advise")

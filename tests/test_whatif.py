@@ -17,8 +17,8 @@ from coolctl.errors import RecordingError
 from coolctl.points import U_CHILLERS, U_HALL, Quality
 from coolctl.recording import Recording
 from coolctl.replay_whatif import Progress
-from coolctl.savings.measurement.model_error import fit_model, saving
-from coolctl.savings.measurement.recorded import Reader
+from coolctl.savings.measurement.model_error import PRIOR_SD, SERVER_FAN_SD, Fitted, fit_model, saving
+from coolctl.savings.measurement.recorded import MACHINES, Reader
 from coolctl.savings.measurement.twin import Twin
 from coolctl.site import Site
 from coolctl.trace import columns, header, open_recording, pack
@@ -78,6 +78,21 @@ def test_whatif_the_same_way_costs_about_the_same(recorded: Path, tmp_path: Path
     assert f["recorded_total_kwh"] == pytest.approx(sum(f["recorded_kwh"].values()), rel=1e-6)
     assert f["saved_kwh"] == pytest.approx(f["recorded_total_kwh"] - f["other_total_kwh"], abs=0.01)
     assert 0.02 < f["model"]["hourly_cv_rmse_ratio"] < 0.3
+    cooling = [sum(f[k].values()) - f[k]["server_fan_increase"] for k in ("recorded_kwh", "other_kwh")]
+    assert f["cooling_saved_ratio"] == pytest.approx(1.0 - cooling[1] / cooling[0], abs=1e-5)
+    assert f["cooling_saved_low_ratio"] < f["cooling_saved_ratio"] < f["cooling_saved_high_ratio"]
+
+
+def test_whatif_what_servers_fans_save_is_hardly_known() -> None:
+    """Where they begin to speed up no record tells; a saving of theirs alone may be a fifth of it."""
+    sure = Fitted(None, None, np.zeros(len(MACHINES)), np.zeros(1), 0.0, None)  # type: ignore[arg-type]
+    record, other = np.full(len(MACHINES) + 1, 100.0), np.full(len(MACHINES) + 1, 100.0)
+    other[-1] = 0.0
+    fans = saving(sure, record, other)
+    assert (fans.high - fans.low) / 2.0 == pytest.approx(1.96 * SERVER_FAN_SD * fans.saving)
+    other[-1], other[0] = 100.0, 0.0
+    chillers = saving(sure, record, other)
+    assert chillers.saving == fans.saving and (chillers.high - chillers.low) / 2.0 == pytest.approx(1.96 * PRIOR_SD * fans.saving)
 
 
 def test_whatif_fixed_setpoints_cost_more_and_the_picture_and_terms_are_written(recorded: Path, tmp_path: Path) -> None:

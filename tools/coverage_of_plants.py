@@ -18,7 +18,7 @@ import math
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -195,9 +195,10 @@ def otherwise(place: Path) -> dict[str, float]:
     return {"low": d["saved_low_ratio"], "saving": d["saved_ratio"], "high": d["saved_high_ratio"]}
 
 
-def source_hash() -> str:
-    """Of everything that makes the runs: controller, model, plant, policy, and what is drawn here."""
-    files = [f for name in ("coolctl/control", "coolctl/thermal", "sim_plant") for f in sorted((ROOT / name).rglob("*.py"))]
+def source_hash(*more: str) -> str:
+    """Of everything that makes the runs: controller, model, plant, policy, what is drawn here, and `more` folders."""
+    folders = ("coolctl/control", "coolctl/thermal", "sim_plant", *more)
+    files = [f for name in folders for f in sorted((ROOT / name).rglob("*.py"))]
     digest = hashlib.sha256()
     for path in (*files, ROOT / "models" / "default" / "policy.onnx", SITE):
         digest.update(path.read_bytes())
@@ -216,6 +217,19 @@ def known(path: Path, key: str) -> dict[int, dict[str, Any]]:
         if not key or row.get("source") == key:
             found[int(row["seed"])] = row
     return found
+
+
+def go_on(path: Path, key: str, seeds: Iterable[int], play_one: Callable[[int], dict[str, Any]]) -> dict[int, dict[str, Any]]:
+    """All rows of the code `key`: those that `path` has, and the `seeds` that it lacks, played now and written as they come."""
+    have = known(path, key)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for seed in (s for s in seeds if s not in have):
+        began = time.process_time()
+        have[seed] = play_one(seed) | {"source": key}
+        with path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(have[seed]) + "\n")
+        print(f"seed {seed}: {time.process_time() - began:.0f} s of CPU", file=sys.stderr, flush=True)
+    return have
 
 
 def table(rows: list[dict[str, Any]]) -> Iterator[str]:
@@ -253,20 +267,17 @@ def main() -> None:
     parser.add_argument("--estimate", action="store_true", help="play nothing, read the recordings kept anew")
     parser.add_argument("--table", action="store_true", help="play nothing, read nothing")
     args = parser.parse_args()
-    key = source_hash()
-    have = known(args.out, "" if args.estimate else key)
     if args.estimate:
-        print("\n".join(table([estimates(row, args.keep) for row in have.values()])))
+        print("\n".join(table([estimates(row, args.keep) for row in known(args.out, "").values()])))
         return
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    for seed in () if args.table else (s for s in range(args.seeds) if s not in have):
+
+    def play_one(seed: int) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as spare:
             keep = args.keep or Path(spare)
-            have[seed] = estimates(play(seed, keep), keep) | {"source": key}
-        with args.out.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(have[seed]) + "\n")
-        print(f"seed {seed}: {sum(have[seed][f'{arm}_cpu_s'] for arm in ARMS):.0f} s of CPU", file=sys.stderr, flush=True)
-    print("\n".join(table(list(have.values()))))
+            return estimates(play(seed, keep), keep)
+
+    seeds = () if args.table else range(args.seeds)
+    print("\n".join(table(list(go_on(args.out, source_hash(), seeds, play_one).values()))))
 
 
 if __name__ == "__main__":

@@ -11,8 +11,6 @@ seconds, and days instead of weeks. A run that was ended goes on where it stoppe
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +21,7 @@ import numpy as np
 from coolctl.edge.onnx_policy import load_policy
 from coolctl.savings.measurement.whatif import Wanted, difference, tell
 from coolctl.trace import open_recording
-from tools.coverage_of_plants import ROOT, draw, known, run, source_hash
+from tools.coverage_of_plants import ROOT, draw, go_on, run, source_hash
 
 TICK_S, DAYS = 10.0, 3
 STUDIES = {"": "cooling and servers' fans", "cooling_": "cooling alone"}
@@ -70,14 +68,8 @@ def main() -> None:
     parser.add_argument("--days", type=int, default=DAYS)
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "whatif.jsonl")
     args = parser.parse_args()
-    key = source_hash()
-    have = known(args.out, key)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    for seed in (s for s in range(args.seeds) if s not in have):
-        have[seed] = play(seed, args.days) | {"source": key}
-        with args.out.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(have[seed]) + "\n")
-        print(f"seed {seed}: true {have[seed]['truth']:.3f}, said {have[seed]['said']:.3f}", file=sys.stderr, flush=True)
+    key = source_hash("coolctl/savings/measurement")
+    have = go_on(args.out, key, range(args.seeds), lambda seed: play(seed, args.days))
     print("\n".join(table(list(have.values()))))
 
 

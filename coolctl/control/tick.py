@@ -146,7 +146,7 @@ class Tick:
             self._calibrate(est, snap, dt_s)
         self._hear(est)
         follow_peak(est.w[W_HALL:], dt_s / PEAK_TAU_S, self._peak_w)
-        there = self._own_view.there or est
+        there = est if self.modes.granted in modes.PUBLISHING else self._own_view.there or est
         demand = self._demand.step(est.w, there.sat_c, there.inlet_mean_c, est.aisle_dp_pa, dt_s)
         baseline_u = self._rules_step(est, demand, dt_s)
         measured_u = self._measured(est)

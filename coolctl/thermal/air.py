@@ -25,6 +25,7 @@ class HallAir(NamedTuple):
     """One hall's air and coils: the water that they draw over nominal, that of the weakest, and heat that they cannot take."""
 
     air_kgs: float
+    inlet_c: float
     hottest_c: float
     airflow_ratio: float
     fan_w: float
@@ -51,7 +52,7 @@ def hall_air(
     ratio, widest, short_w = room.crah_water_ratios(
         load_w, chwst_c, sat_c, air_kgs, air_kgs / hall.air_flow_nom_kgs, open_ratio, hall
     )
-    return HallAir(air_kgs, hottest_c, airflow, fan_w, server_w, load_w, ratio, widest, short_w)
+    return HallAir(air_kgs, inlet_c, hottest_c, airflow, fan_w, server_w, load_w, ratio, widest, short_w)
 
 
 @kernel

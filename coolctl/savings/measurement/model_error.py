@@ -153,8 +153,9 @@ def saving(fitted: Fitted, recorded_kwh: F64, other_kwh: F64) -> Interval:
     known = np.zeros(len(other_kwh))  # server fans behind the machines: what they draw now is in the meters of IT
     known[: len(MACHINES)] = fitted.sd_ratio
     stays = known * other_kwh
-    moves = PRIOR_SD * (other_kwh - recorded_kwh)
-    moves[len(MACHINES) :] *= SERVER_FAN_SD / PRIOR_SD
+    moved_sd = np.full(len(other_kwh), SERVER_FAN_SD)
+    moved_sd[: len(MACHINES)] = PRIOR_SD
+    moves = moved_sd * (other_kwh - recorded_kwh)
     half = Z_95 * float(np.sqrt(np.sum(stays**2 + moves**2))) / total
     middle = 1.0 - float(other_kwh.sum()) / total
     return Interval(middle, middle - half, middle + half)
