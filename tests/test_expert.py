@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import differential_evolution
 
 from coolctl.bench.expert import grown
-from coolctl.control.objective import cost_w
+from coolctl.control.objective import cost_w, setpoints_cost_w
 from coolctl.control.refine import best_for_machines
 from coolctl.site import Site
 from coolctl.training.expert import SWEEPS, Conditions, Expert
@@ -52,6 +52,22 @@ def test_walking_the_number_of_chillers_passes_nothing_over(site: Site, times: i
         c = expert.draw(rng)
         example = expert.solve(c)
         assert example is None or example.cost_w <= every_number_w(expert, c) * (1.0 + 1e-12)
+
+
+def test_a_point_costs_what_its_setpoints_cost(site: Site) -> None:
+    # With the plates alone the pumps' heat was counted twice: once for the tower water that they need, once for the whole.
+    expert, rng = Expert(site), np.random.default_rng(5)
+    free, out = np.full(len(expert._u), np.nan), np.zeros_like(expert._out)
+    alone = 0
+    for _ in range(100):
+        c = expert.draw(rng)
+        lim, (lo, hi) = expert.limits(c), expert.bounds(c)
+        for chillers, economizer in ((0.0, 1.0), (1.0, 0.0), (1.0, 1.0), (2.0, 1.0)):
+            z = rng.uniform(lo, hi)
+            cost = cost_w(z, chillers, economizer, free, c.w, c.halls, c.p.row, lim.row, expert._u, expert._out)
+            assert setpoints_cost_w(expert._u, c.w, c.halls, c.p.row, lim.row, out) == pytest.approx(cost, rel=1e-6)
+            alone += chillers == 0.0 and np.isfinite(cost)
+    assert alone > 50
 
 
 @pytest.mark.nightly

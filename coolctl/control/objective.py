@@ -41,9 +41,9 @@ from coolctl.thermal.plant import (
     chilled_water,
     condenser_units,
     evaluate_plant,
+    machines,
     makeup_water,
     plant_of,
-    water_side,
 )
 
 F64 = NDArray[np.float64]
@@ -131,14 +131,14 @@ def complete(chillers: float, economizer: float, held: F64, w: F64, p: PlantPara
         u[U_CHW_DP] = clamp(lim.chw_dp_max_pa * widest * widest, lim.chw_dp_min_pa, lim.chw_dp_max_pa)
         # Less pressure opens the valves; while the widest is not at its end, nothing else of the air side changes.
         out[O_VALVE] *= (lim.chw_dp_max_pa / u[U_CHW_DP]) ** 0.5
+    chilled_water(u, p, out)
     if chillers < 0.5 and economizer > 0.5 and held[U_CWST] != held[U_CWST]:
         # The plates alone: colder tower water than they need costs fan power and buys nothing.
-        chilled_water(u, p, out)
         load_w = out[O_CHW_FLOW] * CP_WATER_JKGK * (out[O_CHWRT] - u[U_CHWST])
         cw_kgs = u[U_CW_FLOW] * p.chiller.condenser_flow_nom_kgs * max(condenser_units(chillers, economizer, p), 1.0)
         needed_c = water_needed_c(load_w, out[O_CHWRT], out[O_CHW_FLOW], cw_kgs, p.economizer)
         u[U_CWST] = clamp(needed_c, lim.cwst_min_c, lim.cwst_max_c)
-    water_side(u, w, p, out)
+    machines(u, w, p, out)
     makeup_of_worth(u, w, p, lim, out)
 
 
