@@ -21,6 +21,9 @@ from coolctl.edge_schema import (
 from coolctl.measure_schema import ReportTable, SwitchbackTable
 from coolctl.schema_base import Celsius, Count, Name, NonNegative, Positive, Ratio, Table
 
+CELL_FLOW_MIN_RATIO = 0.45
+"""Water that keeps the fill of a tower cell wet, of its design."""
+
 
 class SiteTable(Table):
     name: Name

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coolctl.points import U_CELLS, U_CHILLERS, U_CHW_DP, U_CHWST, U_CW_FLOW, U_CWST, U_ECONOMIZER, U_HALL, u_size
+from coolctl.site_schema import CELL_FLOW_MIN_RATIO
 from sim_plant import params, physics, room
 from sim_plant.equipment import chiller as ch
 from sim_plant.plant import STATES, SimPlant
@@ -79,13 +80,19 @@ class Oracle:
         v = c.v
         u = np.empty(u_size(len(plant._rows)))
         u[[U_CHWST, U_CHW_DP, U_CHILLERS, U_CWST]] = v[V_CHWST], v[V_DP], c.chillers, v[V_CWST]
-        u[[U_CELLS, U_CW_FLOW, U_ECONOMIZER]] = v[V_CELLS], v[V_CW_FLOW], c.economizer
+        u[[U_CELLS, U_CW_FLOW, U_ECONOMIZER]] = min(v[V_CELLS], self._wetted_cells(c)), v[V_CW_FLOW], c.economizer
         for h, row in enumerate(plant._rows):
             drawn_kgs, sat_c = plant._y[h, room.Y_DEMAND], plant._x[h, room.X_SAT]
             u[U_HALL + 2 * h] = v[V_SAT]
             speed = physics.fan_speed_for(v[V_AIRFLOW], drawn_kgs, sat_c, plant._weather_now[2], row)
             u[U_HALL + 2 * h + 1] = min(max(speed, self.site.file.limits.fan_speed_sp_min_ratio), 1.0)
         return u
+
+    def _wetted_cells(self, c: Choice) -> float:
+        """How many cells the condenser water keeps wet: no controller here may spread it thinner."""
+        units = max(physics.condenser_pumps(c.chillers, c.economizer, self.plant._p), 1.0)
+        water_kgs = c.v[V_CW_FLOW] * units * self.plant._p.chiller.condenser_flow_nom_kgs
+        return max(float(np.floor(water_kgs / (CELL_FLOW_MIN_RATIO * self.site.tower.water_flow_nom_kgs))), 1.0)
 
     def _search(self) -> Choice:
         if self._choice is None:

@@ -78,6 +78,17 @@ def test_uncertainty_shrinks_with_evidence(site: Site) -> None:
     assert after["crah_fan"] < 0.4 * before[GAINS.index("crah_fan")]
 
 
+def test_a_chiller_is_learnt_of_while_the_plates_move_nothing_and_not_while_they_do(site: Site) -> None:
+    run = Run(site, 1, 0.0).run(300)
+    store = run.controller.store
+    store.put_readings(run.readings, run.now_s)
+    est = run.controller.control._estimator.assess(store.snapshot(run.now_s))
+    known = {"chillers_on": 1.0, "chw_flow": 12.0, "chwst": 14.0, "chwrt": 23.0}
+    for plates, basin_c, learnt in ((0.0, 20.0, True), (1.0, 28.0, True), (1.0, 20.0, False), (1.0, math.nan, False)):
+        now = est._replace(plant=est.plant | known | {"economizer_on": plates, "cwst": basin_c})
+        assert math.isfinite(run.calibrator._eir(now, 25.0, 60e3)) == learnt
+
+
 def test_nothing_is_learnt_while_the_load_moves(site: Site) -> None:
     run = Run(site, 1, 0.15)
     for k in range(30):

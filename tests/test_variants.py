@@ -48,9 +48,9 @@ def variant(edited_site: Callable[..., Path], name: str) -> Site:
     return load_site(edited_site(*EDITS[name]))
 
 
-def settled(site: Site, u: tuple[float, ...], start: str, hours: float = 3.0) -> SimPlant:
+def settled(site: Site, u: tuple[float, ...], start: str, hours: float = 3.0, load: float = LOAD) -> SimPlant:
     """The simulated plant after `hours` at setpoints `u` and constant load."""
-    plant = SimPlant(site, from_statistics("CHN_Guiyang").starting(start), constant(LOAD), noise=False, coarse=True)
+    plant = SimPlant(site, from_statistics("CHN_Guiyang").starting(start), constant(load), noise=False, coarse=True)
     plant.reset(1)
     points, table = site.table.points, np.array(u)
     leased = {points[i].id: points[i].encode(float(table[k])) for k, i in enumerate(site.u_point)}
@@ -100,6 +100,23 @@ def test_plates_beside_the_condensers_need_more_pumping_and_leave_them_colder_wa
     (series, series_m, series_heat), (parallel, parallel_m, parallel_heat) = found["series"], found["parallel"]
     assert parallel.cw_pump_w > 1.05 * series.cw_pump_w and parallel_m[model.O_CW_PUMP] > 1.05 * series_m[model.O_CW_PUMP]
     assert parallel.chiller_w / parallel_heat < series.chiller_w / series_heat, "colder condenser water, better COP"
+
+
+def test_plates_that_move_nothing_are_no_second_pump_for_the_chiller(edited_site) -> None:  # type: ignore[no-untyped-def]
+    # The duty set's other pump sends its water past the one chiller that runs. Counted as the chiller's it made plates that
+    # had nothing to do look cheaper than none, all summer long, and took a tenth off what the chiller was thought to draw.
+    site = variant(edited_site, "series")
+    found = {}
+    for economizer in (0.0, 1.0):
+        warm = list(COLD)
+        warm[U_CHWST], warm[U_CHILLERS], warm[U_CWST], warm[U_CELLS] = 15.0, 1.0, 28.0, 2.0
+        warm[U_CW_FLOW], warm[U_ECONOMIZER] = 0.9 - 0.4 * economizer, economizer
+        plant = settled(site, tuple(warm), "07-15T06", load=0.4)
+        assert plant._out[physics.P_RUNNING] == 1.0 and plant._out[physics.P_HX] == 0.0
+        found[economizer] = plant.truth.chiller_w, modelled(site, plant, tuple(warm))[model.O_CHILLER]
+    (own, own_modelled), (shared, shared_modelled) = found.values()
+    assert own_modelled == pytest.approx(own, rel=0.05) and shared_modelled == pytest.approx(shared, rel=0.05)
+    assert shared > 1.05 * own and shared_modelled > 1.05 * own_modelled
 
 
 def test_halls_that_outdraw_the_primary_pumps_get_warm_water_back(edited_site) -> None:  # type: ignore[no-untyped-def]

@@ -23,7 +23,16 @@ from coolctl.num import first_order
 from coolctl.psychro import CP_WATER_JKGK
 from coolctl.thermal import chiller, pump_fan, tower
 from coolctl.thermal.air import air_density_kgm3
-from coolctl.thermal.plant import W_HALL, W_OADB, W_PRESSURE, PlantParams, chw_pump_w, condenser_units, cw_pump_w
+from coolctl.thermal.plant import (
+    W_HALL,
+    W_OADB,
+    W_PRESSURE,
+    PlantParams,
+    chw_pump_w,
+    condenser_units,
+    condenser_water_kgs,
+    cw_pump_w,
+)
 from coolctl.thermal.room import HallParams
 
 if TYPE_CHECKING:
@@ -195,15 +204,16 @@ class Calibrator:
         return [*found, ("chiller_eir", self._eir(est, cw_kgs, power["chiller"]))]
 
     def _eir(self, est: Estimate, cw_kgs: float, seen_w: float) -> float:
-        """From the meter of chillers that carry the load alone: with plates ahead, their share is not measured."""
+        """From the meter of chillers that carry the load alone: the share of plates that move heat is not measured."""
         p, plant = self._p, est.plant
-        n = plant["chillers_on"]
-        if not n > 0.5 or plant["economizer_on"] > 0.5:
+        n, plates = plant["chillers_on"], plant["economizer_on"]
+        if not n > 0.5 or (plates > 0.5 and not plant["cwst"] > plant["chwrt"]):
             return math.nan
         each_w = plant["chw_flow"] * CP_WATER_JKGK * (plant["chwrt"] - plant["chwst"]) / n
         if not each_w > LOAD_MIN_RATIO * p.chiller.capacity_ref_w:
             return math.nan
-        each_power_w, _ = chiller.power_w(each_w, plant["chwst"], plant["cwst"], cw_kgs / n, p.chiller)
+        each_kgs = float(condenser_water_kgs(n, plates, cw_kgs, p))
+        each_power_w, _ = chiller.power_w(each_w, plant["chwst"], plant["cwst"], each_kgs, p.chiller)
         return _ratio(seen_w, n * each_power_w)
 
 

@@ -18,7 +18,7 @@ from coolctl.jit import Parameters, kernel
 from coolctl.num import clamp
 from coolctl.points import U_CELLS, U_CHILLERS, U_CHW_DP, U_CHWST, U_CW_FLOW, U_CWST, U_ECONOMIZER, U_HALL
 from coolctl.psychro import CP_WATER_JKGK
-from coolctl.site_schema import LimitsTable
+from coolctl.site_schema import CELL_FLOW_MIN_RATIO, LimitsTable
 from coolctl.thermal import room
 from coolctl.thermal.air import airflow_speed
 from coolctl.thermal.economizer import water_needed_c
@@ -52,7 +52,6 @@ F64 = NDArray[np.float64]
 Z_CHWST, Z_CWST, Z_CW_FLOW, Z_HALL = range(4)
 
 VALVE_MARK = 0.90
-CELL_FLOW_MIN_RATIO = 0.45
 PLAN_PLR_MAX = 0.95
 PLAN_INLET_RESERVE_K = 0.1
 PENALTY_W = 200e3  # price of one whole unit over a limit; far above any saving

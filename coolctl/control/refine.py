@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coolctl.control.objective import (
-    CELL_FLOW_MIN_RATIO,
     Z_CHWST,
     Z_CW_FLOW,
     Z_CWST,
@@ -24,6 +23,7 @@ from coolctl.control.objective import (
 from coolctl.jit import kernel
 from coolctl.num import clamp
 from coolctl.points import U_CHWST, U_CW_FLOW, U_CWST, U_HALL
+from coolctl.site_schema import CELL_FLOW_MIN_RATIO
 from coolctl.thermal import room
 from coolctl.thermal.air import airflow_speed
 from coolctl.thermal.plant import W_HALL, W_OAWB, W_PRESSURE, air_side, condenser_units, plant_of

@@ -118,6 +118,18 @@ def plate_water_kgs(chillers_on: float, cw_kgs: float, p: PlantParams) -> float:
 
 
 @kernel
+def condenser_water_kgs(chillers_on: float, economizer_on: float, cw_kgs: float, p: PlantParams) -> float:
+    """Condenser water through each running chiller [kg/s]: its own pump's, or what the plates beside it leave.
+
+    Where more pumps run for the plates than chillers, the water of the others goes past those that run: were it counted as
+    theirs, plates without any heat to move would seem to pay as a second pump.
+    """
+    if p.economizer.parallel > 0.5 and economizer_on > 0.5:
+        return (cw_kgs - plate_water_kgs(chillers_on, cw_kgs, p)) / chillers_on
+    return cw_kgs / condenser_units(chillers_on, economizer_on, p)
+
+
+@kernel
 def chw_pump_w(flow_kgs: float, dp_pa: float, chillers_on: float, economizer_on: float, p: PlantParams) -> float:
     """Power of the chilled water pumps [W]: those of the halls, and of each running chiller where it has its own."""
     q = flow_kgs / p.chw_flow_nom_kgs
@@ -230,13 +242,10 @@ def split_load(u: F64, cwst_c: float, cw_kgs: float, p: PlantParams, out: F64) -
     if running < 0.5:
         out[O_CHWST] = u[U_CHWST] + left_w / (out[O_CHW_FLOW] * CP_WATER_JKGK)
         return
-    entering_c, condenser_kgs = cwst_c, cw_kgs
-    if p.economizer.parallel < 0.5:
-        entering_c += moved_w / (cw_kgs * CP_WATER_JKGK)
-    elif u[U_ECONOMIZER] > 0.5:
-        condenser_kgs -= plate_water_kgs(running, cw_kgs, p)
+    entering_c = cwst_c + (moved_w / (cw_kgs * CP_WATER_JKGK) if p.economizer.parallel < 0.5 else 0.0)
     each_w = left_w / running
-    power_w, plr = chiller.power_w(each_w, u[U_CHWST], entering_c, condenser_kgs / running, p.chiller)
+    each_kgs = condenser_water_kgs(running, u[U_ECONOMIZER], cw_kgs, p)
+    power_w, plr = chiller.power_w(each_w, u[U_CHWST], entering_c, each_kgs, p.chiller)
     over_w = max(each_w * (1.0 - 1.0 / plr), 0.0) if plr > 1.0 else 0.0
     out[O_CHILLER] = running * power_w
     out[O_PLR] = plr
