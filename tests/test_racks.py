@@ -10,6 +10,7 @@ from coolctl.control.racks import (
     INLET_BIAS_FALL_TAU_S,
     INLET_BIAS_MAX_K,
     INLET_BIAS_TAU_S,
+    STEP_RESERVE_K,
     TRIM_BELOW_LIMIT_K,
     TRIM_GAIN_PER_S,
     TRIM_HOLD_MAX_S,
@@ -17,6 +18,7 @@ from coolctl.control.racks import (
     TRIM_RELEASE_PER_S,
     follow_peak,
     follow_racks,
+    step_reserve_k,
 )
 from coolctl.controller import Controller
 from coolctl.site import Site
@@ -113,3 +115,12 @@ def test_peak_load_is_seen_at_once_and_forgotten_slowly() -> None:
     assert peak_w.tolist() == [8e5, pytest.approx(4.8e5)]
     follow_peak(np.array([np.nan, 3e5]), 0.1, peak_w)
     assert np.isnan(peak_w[0])
+
+
+def test_what_is_left_for_a_step_is_in_proportion_to_it() -> None:
+    peak_w = np.array([600e3, 600e3])
+    assert step_reserve_k(np.array([600e3, 600e3]), peak_w) == 0.0 == step_reserve_k(np.array([700e3, 650e3]), peak_w)
+    assert step_reserve_k(np.array([600e3, 400e3]), peak_w) == pytest.approx(0.5 * STEP_RESERVE_K)  # the hall that may step most
+    assert step_reserve_k(np.array([300e3, 600e3]), peak_w) == STEP_RESERVE_K == step_reserve_k(np.array([5e3, 600e3]), peak_w)
+    for unknown in (np.nan, 0.0):
+        assert step_reserve_k(np.array([unknown, 400e3]), peak_w) == pytest.approx(0.5 * STEP_RESERVE_K)

@@ -85,10 +85,13 @@ def limits_of(r: F64) -> Limits:
     return Limits(r[0], r[1], r[2], r[3], r[4], r[5], r[6], r[7], r[8], r[9], r[10], r[11], r[12])
 
 
-def planning_limits(lim: LimitsTable, limit_c: float, inlet_bias_k: float, dewpoint_c: float, makeup_wkgs: float = 0.0) -> Limits:
-    """What a plan must keep where racks may reach `limit_c`: the site's limits, with a little in hand."""
+def planning_limits(
+    lim: LimitsTable, limit_c: float, inlet_bias_k: float, dewpoint_c: float, makeup_wkgs: float = 0.0,
+    reserve_k: float = PLAN_INLET_RESERVE_K,
+) -> Limits:  # fmt: skip
+    """What a plan must keep where racks may reach `limit_c`: the site's limits, with `reserve_k` more in hand."""
     return Limits(
-        limit_c - lim.rack_inlet_margin_k - PLAN_INLET_RESERVE_K, inlet_bias_k, lim.airflow_ratio_min,
+        limit_c - lim.rack_inlet_margin_k - reserve_k, inlet_bias_k, lim.airflow_ratio_min,
         lim.chw_dp_sp_min_pa, lim.chw_dp_sp_max_pa, lim.cwst_sp_min_c, lim.cwst_sp_max_c, PLAN_PLR_MAX, EVAPORATOR_MAX,
         dewpoint_c, lim.dewpoint_margin_k, lim.fan_speed_sp_min_ratio, makeup_wkgs,
     )  # fmt: skip

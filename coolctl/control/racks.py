@@ -25,6 +25,10 @@ TRIM_BELOW_LIMIT_K, TRIM_START_K = 0.15, 0.4
 # next; taken for the whole tick it would fill the trim, and supply air would stay cold for the hours of its release.
 TRIM_HOLD_MAX_S = 5.0
 
+# In hand below the limit for a load that steps up: fans are there in seconds, the coils' water half a minute later, and racks
+# go up with the step meanwhile. Where the load is as high as it comes there is nothing to wait for.
+STEP_RESERVE_K = 0.35
+
 
 @kernel
 def follow_racks(u: F64, w: F64, halls: F64, seen_c: F64, limit_c: float, dt_s: float, bias_k: F64, trim_k: F64) -> None:
@@ -50,3 +54,14 @@ def follow_peak(w_hall: F64, share: float, peak_w: F64) -> None:
     """The load of each hall [W] that may be back at any moment: what was seen, forgotten slowly, in place."""
     for h in range(peak_w.shape[0]):
         peak_w[h] = np.maximum(w_hall[h], peak_w[h] + (w_hall[h] - peak_w[h]) * share)
+
+
+@kernel
+def step_reserve_k(w_hall: F64, peak_w: F64) -> float:
+    """What a plan must leave below the racks' limit [K], with the loads `w_hall` where `peak_w` [W per hall] may be back at any
+    moment: in proportion to the largest step, no more than for a load that doubles."""
+    step = 0.0
+    for h in range(peak_w.shape[0]):
+        if w_hall[h] > 0.0:
+            step = max(step, min(peak_w[h] / w_hall[h] - 1.0, 1.0))
+    return STEP_RESERVE_K * step

@@ -28,7 +28,7 @@ from coolctl.control.own_view import OwnView
 from coolctl.control.planner import Plan, Planner, Proposal
 from coolctl.control.plant_rules import PlantRules
 from coolctl.control.policy import F32, Policy, Situation, decode, describe, features, outside, usable
-from coolctl.control.racks import TRIM_START_K, follow_peak, follow_racks
+from coolctl.control.racks import TRIM_START_K, follow_peak, follow_racks, step_reserve_k
 from coolctl.control.screening import Screening, Weakest
 from coolctl.control.shield import RESCUE_FROM_K, Context, Shield
 from coolctl.control.worth import Worth
@@ -334,7 +334,8 @@ class Tick:
 
     def _limits(self, est: Estimate) -> Limits:
         lim = self.site.file.limits
-        return planning_limits(lim, lim.rack_inlet_limit_c, 0.0, est.dewpoint_c, self._worth.makeup_wkgs(est))
+        in_hand_k = float(step_reserve_k(est.w[W_HALL:], self._peak_w))
+        return planning_limits(lim, lim.rack_inlet_limit_c, 0.0, est.dewpoint_c, self._worth.makeup_wkgs(est), in_hand_k)
 
     def _halls_seen(self, est: Estimate) -> F64:
         """The model's halls with what their racks say: each hall's hot spot moved by its own bias
