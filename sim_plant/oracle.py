@@ -89,7 +89,7 @@ class Oracle:
         return u
 
     def _wetted_cells(self, c: Choice) -> float:
-        """How many cells the condenser water keeps wet: no controller here may spread it thinner."""
+        """How many cells the condenser water keeps wet: no plan of the controller may spread it thinner."""
         units = max(physics.condenser_pumps(c.chillers, c.economizer, self.plant._p), 1.0)
         water_kgs = c.v[V_CW_FLOW] * units * self.plant._p.chiller.condenser_flow_nom_kgs
         return max(float(np.floor(water_kgs / (CELL_FLOW_MIN_RATIO * self.site.tower.water_flow_nom_kgs))), 1.0)
