@@ -124,3 +124,4 @@ def test_what_is_left_for_a_step_is_in_proportion_to_it() -> None:
     assert step_reserve_k(np.array([300e3, 600e3]), peak_w) == STEP_RESERVE_K == step_reserve_k(np.array([5e3, 600e3]), peak_w)
     for unknown in (np.nan, 0.0):
         assert step_reserve_k(np.array([unknown, 400e3]), peak_w) == pytest.approx(0.5 * STEP_RESERVE_K)
+    assert step_reserve_k(np.array([400e3, 400e3]), np.array([np.nan, 600e3])) == pytest.approx(0.5 * STEP_RESERVE_K)

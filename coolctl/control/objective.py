@@ -41,7 +41,7 @@ from coolctl.thermal.plant import (
     chilled_water,
     condenser_units,
     evaluate_plant,
-    machines,
+    machine_side,
     makeup_water,
     plant_of,
 )
@@ -53,7 +53,7 @@ Z_CHWST, Z_CWST, Z_CW_FLOW, Z_HALL = range(4)
 
 VALVE_MARK = 0.90
 PLAN_PLR_MAX = 0.95
-PLAN_INLET_RESERVE_K = 0.1
+PLAN_INLET_RESERVE_K = 0.1  # where no load is known that may be back: in labels
 PENALTY_W = 200e3  # price of one whole unit over a limit; far above any saving
 INFEASIBLE_W = 0.002 * PENALTY_W  # penalties up to this are the edge of a limit, not a limit crossed
 
@@ -140,7 +140,7 @@ def complete(chillers: float, economizer: float, held: F64, w: F64, p: PlantPara
         cw_kgs = u[U_CW_FLOW] * p.chiller.condenser_flow_nom_kgs * max(condenser_units(chillers, economizer, p), 1.0)
         needed_c = water_needed_c(load_w, out[O_CHWRT], out[O_CHW_FLOW], cw_kgs, p.economizer)
         u[U_CWST] = clamp(needed_c, lim.cwst_min_c, lim.cwst_max_c)
-    machines(u, w, p, out)
+    machine_side(u, w, p, out)
     makeup_of_worth(u, w, p, lim, out)
 
 

@@ -49,11 +49,8 @@ def halls_at(u: F64, w: F64, halls: F64, plant: F64, bias_k: F64, inlet_mean_c: 
         hall = room.hall_params(halls[h])
         sat_c, speed = u[U_HALL + 2 * h], u[U_HALL + 2 * h + 1]
         a = hall_air(u[U_CHWST], sat_c, speed, w[W_HALL + h], w[W_PRESSURE], open_ratio, hall)
-        inlet_mean_c[h], inlet_max_c[h], valve[h] = (
-            a.inlet_c,
-            a.hottest_c + bias_k[h],
-            min(a.weakest_water_ratio / open_ratio, 1.0),
-        )
+        inlet_mean_c[h], inlet_max_c[h] = a.inlet_c, a.hottest_c + bias_k[h]
+        valve[h] = min(a.weakest_water_ratio / open_ratio, 1.0)
 
 
 class OwnView:

@@ -59,9 +59,9 @@ def follow_peak(w_hall: F64, share: float, peak_w: F64) -> None:
 @kernel
 def step_reserve_k(w_hall: F64, peak_w: F64) -> float:
     """What a plan must leave below the racks' limit [K], with the loads `w_hall` where `peak_w` [W per hall] may be back at any
-    moment: in proportion to the largest step, no more than for a load that doubles."""
+    moment: in proportion to the largest step, no more than for a load that doubles; a hall that is not known (NaN) has none."""
     step = 0.0
     for h in range(peak_w.shape[0]):
-        if w_hall[h] > 0.0:
+        if peak_w[h] > w_hall[h] > 0.0:
             step = max(step, min(peak_w[h] / w_hall[h] - 1.0, 1.0))
     return STEP_RESERVE_K * step

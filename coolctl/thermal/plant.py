@@ -349,12 +349,12 @@ def water_side(u: F64, w: F64, p: PlantParams, out: F64) -> None:
     """The second half of `evaluate_plant`: loop, machines and towers for what `air_side` has left in `out`; without the
     make-up water, which costs a tenth of the whole and is often worth nothing."""
     chilled_water(u, p, out)
-    machines(u, w, p, out)
+    machine_side(u, w, p, out)
 
 
 @kernel
-def machines(u: F64, w: F64, p: PlantParams, out: F64) -> None:
-    """What is left of `water_side` once `chilled_water` is known, which must not be asked twice: it adds its pumps' heat."""
+def machine_side(u: F64, w: F64, p: PlantParams, out: F64) -> None:
+    """What is left of `water_side` after `chilled_water`, which adds its pumps' heat and so must not be asked twice."""
     condenser_side(u, w, p, out)
     # Water that arrives warmer than asked for is heat left in the loop.
     short_k = out[O_CHWST] - u[U_CHWST]
