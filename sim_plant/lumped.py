@@ -93,6 +93,7 @@ from sim_plant.room import (
     X_SINK,
     X_SRV_FAN,
     X_STRUCT,
+    X_SUPPLIED,
     X_VALVE,
     X_VALVE_I,
     X_VALVE_WORST,
@@ -147,7 +148,9 @@ def zone(x: F64, it_w: float, crah_kgs: float, row: F64, dt_s: float, y: F64) ->
     x[X_STRUCT] += dt_s * to_structure_w / row[H_STRUCTURE]
     # The air of both aisles as one small mass: what a step warms it by is shared as the flows mix.
     cold_c = (fresh_kgs * x[X_SAT] + round_kgs * x[X_HOT]) / drawn_kgs
-    x[X_COLD] += (cold_c - x[X_COLD]) * (1.0 - math.exp(-dt_s * air_wk / (room.COLD_JK_PER_W * row[H_IT_NOM])))
+    renewed = 1.0 - math.exp(-dt_s * air_wk / (room.COLD_JK_PER_W * row[H_IT_NOM]))
+    x[X_COLD] += (cold_c - x[X_COLD]) * renewed
+    x[X_SUPPLIED] += (x[X_SAT] - x[X_SUPPLIED]) * renewed
     hot_c = x[X_COLD] + heat_w / air_wk
     x[X_HOT] += (hot_c - x[X_HOT]) * (1.0 - math.exp(-dt_s * air_wk / (room.HOT_JK_PER_W * row[H_IT_NOM])))
     y[Y_AISLE_DP], y[Y_DEMAND], y[Y_INLET] = 40.0 * (supplied_kgs / drawn_kgs - 1.0), drawn_kgs, x[X_COLD]
@@ -290,7 +293,7 @@ def lumped_steps(
     health: F64, chillers_ok: F64, plant_ok: F64, row: F64, p: PlantRecord, dt_s: float, y: F64, out: F64,
 ) -> None:  # fmt: skip
     """`count` steps of `dt_s` ≤ 2 s under the same setpoints, load and weather; arrays as in `physics.step`."""
-    rack_share = 1.0 - math.exp(-dt_s / room.RACK_TAU_S)
+    moved = 1.0 - math.exp(-dt_s / room.RACK_TAU_S)
     for _ in range(count):
         fan_before = x[X_FAN]
         density = weather[2] / (287.055 * (x[X_SAT] + 273.15))
@@ -298,9 +301,7 @@ def lumped_steps(
         open_ratio = math.sqrt(max(s[S_DP], 0.0) / p.chw_dp_nom_pa)
         out[P_VALVE_TRAVEL] += air_handlers(x, u, s[S_SUPPLY2], open_ratio, weather[3], weather[2], health, row, dt_s, y)
         out[P_FAN_TRAVEL] += abs(x[X_FAN] - fan_before)
-        for i in range(inlet_c.shape[0]):
-            target_c = x[X_SAT] + gain[i] * (x[X_COLD] - x[X_SAT]) + offset_k[i]
-            inlet_c[i] += rack_share * (target_c - inlet_c[i])
+        room.racks(inlet_c, x[X_SUPPLIED], x[X_COLD], x[X_HOT], gain, offset_k, moved)
         active = physics.sequence_step(machines, u, chillers_ok, p, dt_s, out)
         economizer = 1.0 if u[U_ECONOMIZER] > 0.5 and p.hx_present > 0.5 else 0.0
         s[S_HX] += clamp(economizer - s[S_HX], -physics.HX_PER_S * dt_s, physics.HX_PER_S * dt_s)

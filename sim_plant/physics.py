@@ -20,10 +20,13 @@ from sim_plant.equipment.exchange import CP_WATER, plate_heat_w, pump_w
 from sim_plant.params import H_AIR_NOM, H_LEAK, PlantRecord
 from sim_plant.room import (
     NEAR_WORST,
+    RACK_TAU_S,
     X_COLD,
     X_FAN,
+    X_HOT,
     X_SAT,
     X_SAT_WORST,
+    X_SUPPLIED,
     Y_WATER_KGS,
     Y_WATER_OUT,
     aisles,
@@ -73,9 +76,10 @@ def halls_step(
         )  # fmt: skip
         lo, hi = starts[h], starts[h + 1]
         near = hi - math.ceil(worst_share(row) * (hi - lo))  # the last racks stand beside the weakest CRAH
-        racks(inlet_c[lo:near], xh[X_SAT], xh[X_COLD], gain[lo:near], offset_k[lo:near], dt_s)
-        beside_c = xh[X_SAT] + NEAR_WORST * (xh[X_SAT_WORST] - xh[X_SAT])
-        racks(inlet_c[near:hi], beside_c, xh[X_COLD], gain[near:hi], offset_k[near:hi], dt_s)
+        supplied_c, cold_c, moved = xh[X_SUPPLIED], xh[X_COLD], dt_s / RACK_TAU_S
+        racks(inlet_c[lo:near], supplied_c, cold_c, xh[X_HOT], gain[lo:near], offset_k[lo:near], moved)
+        beside_k = NEAR_WORST * (xh[X_SAT_WORST] - xh[X_SAT])
+        racks(inlet_c[near:hi], supplied_c + beside_k, cold_c + beside_k, xh[X_HOT], gain[near:hi], offset_k[near:hi], moved)
         flow_kgs += yh[Y_WATER_KGS]
         heat += yh[Y_WATER_KGS] * yh[Y_WATER_OUT]
         out[P_FAN_TRAVEL] += abs(xh[X_FAN] - fan_before)

@@ -344,6 +344,6 @@ def _initial_halls(rows: F64, ratio: float) -> F64:
     x[:, room.X_COLD], x[:, room.X_HOT], x[:, room.X_SAT] = 22.5, 34.5, 22.0
     x[:, room.X_SINK], x[:, room.X_CHASSIS], x[:, room.X_STRUCT] = 22.5 + 12.0 * ratio, 28.5, 33.0
     x[:, room.X_FAN], x[:, room.X_VALVE], x[:, room.X_VALVE_I], x[:, room.X_SRV_FAN] = 0.7, 0.4, 0.4, 1.0
-    x[:, room.X_ELEMENT] = x[:, room.X_SEEN] = x[:, room.X_SAT_OTHERS] = x[:, room.X_SAT_WORST] = 22.0
+    x[:, room.X_ELEMENT] = x[:, room.X_SEEN] = x[:, room.X_SAT_OTHERS] = x[:, room.X_SAT_WORST] = x[:, room.X_SUPPLIED] = 22.0
     x[:, room.X_HUMID] = humidity_ratio_kgkg(22.0, 0.45, 90e3)
     return x

@@ -38,7 +38,7 @@ from sim_plant.params import (
 F64 = NDArray[np.float64]
 
 # State row of a hall
-(X_SINK, X_CHASSIS, X_COLD, X_HOT, X_STRUCT, X_SAT, X_FAN, X_VALVE, X_SRV_FAN, X_HUMID, X_VALVE_I, X_DP,
+(X_SINK, X_CHASSIS, X_COLD, X_HOT, X_STRUCT, X_SAT, X_FAN, X_VALVE, X_SRV_FAN, X_HUMID, X_VALVE_I, X_SUPPLIED,
  X_SAT_OTHERS, X_SAT_WORST, X_VALVE_WORST, X_VALVE_I_WORST, X_ELEMENT, X_SEEN) = range(18)  # fmt: skip
 HALL_STATES = 18
 # Output row of a hall
@@ -110,7 +110,9 @@ def aisles(x: F64, drawn_kgs: float, heat_w: float, crah_kgs: float, row: F64, d
     hot_jk = HOT_JK_PER_W * row[H_IT_NOM]
     to_structure_w = STRUCTURE_WK_PER_W * row[H_IT_NOM] * (x[X_HOT] - x[X_STRUCT])
     mixed_c = (from_crah_kgs * x[X_SAT] + recirculated_kgs * x[X_HOT]) / drawn_kgs
-    x[X_COLD] += (mixed_c - x[X_COLD]) * (1.0 - math.exp(-dt_s * drawn_kgs * CP_AIR / cold_jk))
+    renewed = 1.0 - math.exp(-dt_s * drawn_kgs * CP_AIR / cold_jk)
+    x[X_COLD] += (mixed_c - x[X_COLD]) * renewed
+    x[X_SUPPLIED] += (x[X_SAT] - x[X_SUPPLIED]) * renewed
     hot_in_c = exhaust_c - to_structure_w / (drawn_kgs * CP_AIR) + row[H_MISC] / (drawn_kgs * CP_AIR)
     x[X_HOT] += (hot_in_c - x[X_HOT]) * (1.0 - math.exp(-dt_s * drawn_kgs * CP_AIR / hot_jk))
     x[X_STRUCT] += dt_s * to_structure_w / row[H_STRUCTURE]
@@ -206,11 +208,16 @@ def crahs(
 
 
 @kernel
-def racks(inlet_c: F64, sat_c: float, cold_c: float, gain: F64, offset_k: F64, dt_s: float) -> None:
-    """Advance the rack inlets towards supply air plus their own share of recirculation."""
+def racks(inlet_c: F64, supplied_c: float, cold_c: float, hot_c: float, gain: F64, offset_k: F64, moved_ratio: float) -> None:
+    """Move the rack inlets a `moved_ratio` of their way to supply air plus their own share of recirculation.
+
+    `supplied_c` is the supply air as the cold aisle has it by now: the aisle is seconds behind, and against the supply of
+    this moment the worst rack would warm up when its air gets colder. No rack breathes worse than the hot aisle's air.
+    """
+    worst_c = max(hot_c, cold_c)
     for i in range(inlet_c.shape[0]):
-        target = sat_c + gain[i] * (cold_c - sat_c) + offset_k[i]
-        inlet_c[i] += (target - inlet_c[i]) * dt_s / RACK_TAU_S
+        target = min(supplied_c + gain[i] * (cold_c - supplied_c), worst_c) + offset_k[i]
+        inlet_c[i] += (target - inlet_c[i]) * moved_ratio
 
 
 def stored_j(x: F64, rows: F64) -> float:

@@ -11,8 +11,8 @@ from conftest import ROOT
 
 from coolctl.errors import ConfigError
 from coolctl.points import U_CHILLERS, U_CHWST
-from coolctl.site import Site
-from sim_plant import faults
+from coolctl.site import Site, parse_site
+from sim_plant import faults, params, room
 from sim_plant import plant as plant_module
 from sim_plant.bms import Bms, LeaseReceiver, PlantView
 from sim_plant.equipment import tower
@@ -342,3 +342,51 @@ def test_plant_that_starts_sick_is_settled_sick_and_only_then(site: Site) -> Non
     assert plant.reset(1)["cwst"] > well["cwst"] + 1.0
     plant.faults.items.remove(fault)
     assert plant.reset(1) == well
+
+
+F64 = np.ndarray
+HALL_ROW = [name for name in vars(params) if name.startswith("H_")]
+
+
+def inlets_over(seconds: int, supply_c: float, gain: F64, hot_c: float = 36.0, round_ratio: float = 0.1) -> F64:
+    """Rack inlets second by second after the supply air went from 22 °C to `supply_c` in an aisle that was at rest."""
+    row = np.zeros(len(HALL_ROW))
+    row[params.H_IT_NOM], row[params.H_RECIRC], row[params.H_STRUCTURE] = 1e6, round_ratio, 1e12
+    x, y = np.zeros(room.HALL_STATES), np.zeros(room.HALL_OUTPUTS)
+    x[[room.X_SAT, room.X_SUPPLIED, room.X_HOT, room.X_STRUCT]] = 22.0, 22.0, hot_c, hot_c
+    x[room.X_COLD] = 22.0 + round_ratio * (hot_c - 22.0)
+    inlet_c, offset_k, seen = np.minimum(22.0 + gain * (x[room.X_COLD] - 22.0), hot_c), np.zeros(len(gain)), []
+    x[room.X_SAT] = supply_c
+    for _ in range(seconds):
+        x[room.X_HOT] = hot_c
+        room.aisles(x, 30.0, 30.0 * room.CP_AIR * 12.0, 60.0, row, 1.0, y)
+        room.racks(inlet_c, x[room.X_SUPPLIED], x[room.X_COLD], hot_c, gain, offset_k, 0.1)
+        seen.append(inlet_c.copy())
+    return np.array(seen)
+
+
+def test_colder_supply_air_warms_no_rack_and_warmer_air_cools_none() -> None:
+    """Not even for a moment: the worst rack's share of recirculation is told from the aisle, which is behind its supply."""
+    gain = np.array([0.5, 1.0, 3.0])
+    colder, warmer = inlets_over(300, 18.0, gain), inlets_over(300, 26.0, gain)
+    assert (np.diff(colder, axis=0) <= 1e-9).all() and (np.diff(warmer, axis=0) >= -1e-9).all()
+    assert colder[-1] == pytest.approx(18.0 + gain * 0.1 * 18.0, abs=0.02)  # its own share of the rise, once all has settled
+
+
+def test_no_rack_breathes_worse_than_the_hot_aisles_air() -> None:
+    assert inlets_over(300, 22.0, np.array([1.0, 3.0]), round_ratio=0.6)[-1].tolist() == pytest.approx([30.4, 36.0], abs=0.1)
+
+
+def test_racks_beside_a_weak_coil_are_warmer_for_it_whatever_their_share_of_recirculation(site: Site) -> None:
+    text = site.text.replace("crahs = 10", "crahs = 10\ncrah_worst_ua_ratio = 0.6")
+    weak = parse_site(text, site.path, lambda *_: (site.record_texts, []))
+    p = SimPlant(weak, from_statistics("CHN_Guiyang").starting("07-15T12"), constant(0.95), coarse=True)
+    leased = {"hall1.sat_sp": 20.0, "chwst_sp": 15.0}
+    for _ in range(120):
+        p.advance(leased, 10.0)
+    x = p._x[0]
+    near = len(p.rack_inlet_c) // 10
+    gain = p._gain[-near:]
+    plain_c = x[room.X_SUPPLIED] + gain * (x[room.X_COLD] - x[room.X_SUPPLIED]) + p._offset[-near:]
+    assert x[room.X_SAT_WORST] > x[room.X_SAT] + 1.0
+    assert p.rack_inlet_c[-near:] - plain_c == pytest.approx(0.5 * (x[room.X_SAT_WORST] - x[room.X_SAT]), abs=0.1)

@@ -26,7 +26,7 @@ SIZES = (32, 256, 1024, 4096)
 STEPS, ROUNDS, PLAIN_STEPS, PLAIN_ROUNDS = 4000, 25, 20, 15
 EQUAL_STEPS = 3600
 # Rows of a hall and of the plant as they are after some hours of half load; the run itself settles them.
-HALL_START = (34.5, 28.5, 22.5, 34.5, 33.0, 22.0, 0.7, 0.4, 1.0, 0.0085, 0.4, 0.0, 22.0, 22.0, 0.4, 0.4, 22.0, 22.0)
+HALL_START = (34.5, 28.5, 22.5, 34.5, 33.0, 22.0, 0.7, 0.4, 1.0, 0.0085, 0.4, 22.0, 22.0, 22.0, 0.4, 0.4, 22.0, 22.0)
 PLANT_START = (12.0, 12.0, 20.0, 20.0, 12.0, 22.0, 0.5, 0.4, 140e3, 1.0, 0.0, 26.0)
 SETPOINTS = (14.0, 120e3, 2.0, 20.0, 2.0, 0.9, 1.0, 22.0, 0.75)  # chwst, dp, chillers, cwst, cells, flow, economizer; sat, fans
 WEATHER = (20.0, 15.0, 89e3, 0.008)

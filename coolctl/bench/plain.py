@@ -12,14 +12,15 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from sim_plant import physics, room
+from sim_plant import physics
 
 F64 = NDArray[np.float64]
 
 
-def racks(inlet_c: F64, sat_c: float, cold_c: float, gain: F64, offset_k: F64, dt_s: float) -> None:
+def racks(inlet_c: F64, supplied_c: float, cold_c: float, hot_c: float, gain: F64, offset_k: F64, moved_ratio: float) -> None:
     """As `sim_plant.room.racks`, all racks at once."""
-    inlet_c += (sat_c + gain * (cold_c - sat_c) + offset_k - inlet_c) * dt_s / room.RACK_TAU_S
+    own_c = np.minimum(supplied_c + gain * (cold_c - supplied_c), max(hot_c, cold_c))
+    inlet_c += (own_c + offset_k - inlet_c) * moved_ratio
 
 
 def main(argv: list[str]) -> int:

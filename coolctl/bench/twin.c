@@ -26,7 +26,7 @@ typedef struct {
 
 enum { H_IT_NOM, H_CRAHS, H_AIR_NOM, H_FAN_W, H_FAN_EXP, H_FAN_FLOOR, H_UA, H_WATER_NOM, H_LEAK, H_RECIRC, H_MISC, H_FAN_SHARE,
        H_FAN_SLOPE, H_KNEE, H_DT, H_LEAKAGE, H_STRUCTURE, H_WORST_UA, H_BYPASS, H_MAKEUP, H_MAKEUP_HUMID, HALL_COLUMNS };
-enum { X_SINK, X_CHASSIS, X_COLD, X_HOT, X_STRUCT, X_SAT, X_FAN, X_VALVE, X_SRV_FAN, X_HUMID, X_VALVE_I, X_DP, X_SAT_OTHERS,
+enum { X_SINK, X_CHASSIS, X_COLD, X_HOT, X_STRUCT, X_SAT, X_FAN, X_VALVE, X_SRV_FAN, X_HUMID, X_VALVE_I, X_SUPPLIED, X_SAT_OTHERS,
        X_SAT_WORST, X_VALVE_WORST, X_VALVE_I_WORST, X_ELEMENT, X_SEEN, HALL_STATES };
 enum { Y_IT, Y_SRV_FAN, Y_SRV_FAN_IDLE, Y_CRAH, Y_RAT, Y_COIL, Y_WATER_KGS, Y_WATER_OUT, Y_DEMAND, Y_AISLE_DP, Y_INLET, Y_LATENT,
        HALL_OUTPUTS };
@@ -219,7 +219,9 @@ static double aisles(double *x, double drawn, double heat, double crah, const do
     double cold_jk = 0.5 * row[H_IT_NOM], hot_jk = 1.0 * row[H_IT_NOM];
     double to_structure = 6e-3 * row[H_IT_NOM] * (x[X_HOT] - x[X_STRUCT]);
     double mixed = (from_crah * x[X_SAT] + back * x[X_HOT]) / drawn;
-    x[X_COLD] += (mixed - x[X_COLD]) * (1.0 - exp(-dt * drawn * CP_AIR / cold_jk));
+    double renewed = 1.0 - exp(-dt * drawn * CP_AIR / cold_jk);
+    x[X_COLD] += (mixed - x[X_COLD]) * renewed;
+    x[X_SUPPLIED] += (x[X_SAT] - x[X_SUPPLIED]) * renewed;
     double hot_in = exhaust - to_structure / (drawn * CP_AIR) + row[H_MISC] / (drawn * CP_AIR);
     x[X_HOT] += (hot_in - x[X_HOT]) * (1.0 - exp(-dt * drawn * CP_AIR / hot_jk));
     x[X_STRUCT] += dt * to_structure / row[H_STRUCTURE];
@@ -289,11 +291,12 @@ static double crahs(double *x, double return_c, double fan_sp, double sat_sp, do
     y[Y_WATER_OUT] = g.water > 1e-3 ? water_c + (g.sensible + g.latent) / (larger(g.water, 1e-3) * CP_WATER) : water_c;
     return g.travel;
 }
-static void racks(double *restrict inlet, double sat, double cold, const double *restrict gain, const double *restrict offset,
-                  ptrdiff_t n, double dt) {
+static void racks(double *restrict inlet, double supplied, double cold, double hot, const double *restrict gain,
+                  const double *restrict offset, ptrdiff_t n, double moved) {
+    double worst = larger(hot, cold);
     for (ptrdiff_t i = 0; i < n; i++) {
-        double target = sat + gain[i] * (cold - sat) + offset[i];
-        inlet[i] += (target - inlet[i]) * dt / 10.0;
+        double target = smaller(supplied + gain[i] * (cold - supplied), worst) + offset[i];
+        inlet[i] += (target - inlet[i]) * moved;
     }
 }
 static void halls_step(double *x, double *inlet, const double *gain, const double *offset, const long *starts, const double *it,
@@ -310,9 +313,9 @@ static void halls_step(double *x, double *inlet, const double *gain, const doubl
         travel += crahs(xh, return_c, u[U_HALL + 2 * h + 1], u[U_HALL + 2 * h], s[S_SUPPLY2], s[S_DP], p->chw_dp_nom_pa, outdoor_w,
                         pa, well[0], well + 1, row, dt, yh);
         ptrdiff_t lo = starts[h], hi = starts[h + 1], near = hi - (ptrdiff_t)ceil(worst_share(row) * (hi - lo));
-        racks(inlet + lo, xh[X_SAT], xh[X_COLD], gain + lo, offset + lo, near - lo, dt);
-        double beside = xh[X_SAT] + 0.5 * (xh[X_SAT_WORST] - xh[X_SAT]);
-        racks(inlet + near, beside, xh[X_COLD], gain + near, offset + near, hi - near, dt);
+        double supplied = xh[X_SUPPLIED], cold = xh[X_COLD], moved = dt / 10.0, beside = 0.5 * (xh[X_SAT_WORST] - xh[X_SAT]);
+        racks(inlet + lo, supplied, cold, xh[X_HOT], gain + lo, offset + lo, near - lo, moved);
+        racks(inlet + near, supplied + beside, cold + beside, xh[X_HOT], gain + near, offset + near, hi - near, moved);
         flow += yh[Y_WATER_KGS];
         heat += yh[Y_WATER_KGS] * yh[Y_WATER_OUT];
         out[P_FAN_TRAVEL] += fabs(xh[X_FAN] - before);
