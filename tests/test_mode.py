@@ -58,7 +58,7 @@ def test_first_bad_tick_counts_as_one() -> None:
 
 def test_a_trial_ends_where_racks_must_be_rescued() -> None:
     """Out of the band only the rules may cool: the policy on trial gives way in the very tick, and earns its place again."""
-    hot, words = GOOD._replace(rescue=True), "racks stand above their limit while the policy is on trial"
+    hot, words = GOOD._replace(rescue=True), "more cooling is needed than a policy on trial may ask for"
     machine = in_charge("bounded")
     assert machine.step(hot, 300.0, 1.0) == ("fallback", words) and machine.clean_s == 0.0
     assert run(machine, GOOD, 299)[0] == "fallback" and run(machine, GOOD, 2)[0] == "bounded"

@@ -12,8 +12,9 @@ import pytest
 from test_control import GOOD
 
 from coolctl import lease
+from coolctl.control.context import Context
 from coolctl.control.mode import ModeMachine
-from coolctl.control.shield import BIT, EVALUATE_AGAIN, MODE_CHANGE_FAN_RATIO, Context
+from coolctl.control.shield import BIT, EVALUATE_AGAIN, MODE_CHANGE_FAN_RATIO
 from coolctl.controller import Controller
 from coolctl.dialects import Decoder, encode_single
 from coolctl.errors import ModelError

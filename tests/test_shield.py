@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from coolctl.control.context import Context
 from coolctl.control.estimate import LATEST_ROLES, Estimate
-from coolctl.control.shield import BIT, LIMITS, Context, Shield, limit_vectors, rate_vectors, running
+from coolctl.control.shield import BIT, LIMITS, Shield, limit_vectors, rate_vectors, running
 from coolctl.control.tick import Tick
 from coolctl.points import U_CELLS, U_CHILLERS, U_CHW_DP, U_CHWST, U_CW_FLOW, U_CWST, U_ECONOMIZER, U_HALL
 from coolctl.site import Site
@@ -598,6 +599,22 @@ def test_one_more_machine_at_a_time_and_no_more_than_there_are(rules: Tick) -> N
         u, bits = shield.limit(two, context(est._replace(now_s=est.now_s + after_s)), 1.0)
         assert u[U_CHILLERS] == count and named(bits, U_CHILLERS) == ({"capacity"} if count > 2.0 else set())
     assert held(rules, last).limit(last, context(est, available=1.0), 1.0)[0][U_CHILLERS] == 1.0
+
+
+def test_machines_are_short_of_cold_where_warm_water_is_not_a_start_that_is_under_way(rules: Tick) -> None:
+    """What ends a trial in `bounded`: one more machine may lie outside of its band."""
+    last, est = changed(fan=0.95, sat=20.0), estimate(it_w=8e5, plant=WARM_WATER, w=w_of(8e5, 20.0))
+    assert not shield_of(rules).short_of_cold(est, 3.0), "nothing was published yet"
+    shield = held(rules, last)
+    assert shield.short_of_cold(est, 3.0)
+    for chwst_c in (15.5, float("nan")):
+        assert not shield.short_of_cold(est._replace(plant={**est.plant, "chwst": chwst_c}), 3.0)
+    assert held(rules, changed(last, chillers=2.0)).short_of_cold(est, 1.0), "only those that are there count"
+    assert not held(rules, changed(last, chillers=2.0)).short_of_cold(est, 3.0)
+    shield.limit(last, context(est), 1.0)  # asks for one more
+    shield.last = last
+    assert not shield.short_of_cold(est._replace(now_s=est.now_s + 600.0), 3.0)
+    assert shield.short_of_cold(est._replace(now_s=est.now_s + 600.1), 3.0)
 
 
 # -- dwell

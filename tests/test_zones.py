@@ -11,7 +11,7 @@ from conftest import SITE
 from coolctl.control.estimate import Estimate
 from coolctl.control.zones import Finding, Zones, others_medians
 from coolctl.controller import Controller, RuleController
-from coolctl.points import U_HALL
+from coolctl.points import U_CHWST, U_HALL
 from coolctl.savings.evaluate import run
 from coolctl.site import Site, load_site
 from coolctl.thermal.params import hall_array, plant_params
@@ -195,6 +195,46 @@ def test_nothing_known_accuses_nobody_and_clears_up(many: Site) -> None:
     for k in range(400, 800):
         zones.observe(estimate(30.0 * k, HALLS, valve=np.full(HALLS, moving[k % 2])), sp, 30.0)
     assert zones.suspect() is None  # a mended sensor is believed again
+
+
+def test_a_sensor_that_is_long_off_a_setpoint_which_its_valve_keeps_is_not_the_air(many: Site) -> None:
+    """Supply air is then as the loop holds it; not before, not where the valve stands still or has no room, and not for others."""
+    sp, off = np.full(HALLS, 22.5), 2.0 * np.eye(HALLS)[3]
+
+    def told(zones: Zones, valves: tuple[float, float], rounds: range, by: np.ndarray = off) -> np.ndarray:
+        for k in rounds:
+            seen = zones.observe(estimate(30.0 * k, HALLS, sat_c=sp + by, valve=np.full(HALLS, valves[k % 2])), sp, 30.0)
+        return np.asarray(seen.sat_c)
+
+    zones = Zones(hall_array(many), plant_params(many))
+    assert told(zones, (0.5, 0.53), range(28)).tolist() == (sp + off).tolist()  # it may still be on its way
+    assert told(zones, (0.5, 0.53), range(28, 40)) == pytest.approx(sp)
+    assert zones.observe(estimate(30.0 * 39 + 5.0, HALLS, sat_c=sp + off), sp, 5.0).sat_c == pytest.approx(sp)  # every tick
+    assert told(zones, (0.5, 0.53), range(40, 140), np.zeros(HALLS)).tolist() == sp.tolist()  # mended
+    for valves in ((0.5, 0.5), (0.98, 0.999), (0.0, 0.008)):
+        assert told(Zones(hall_array(many), plant_params(many)), valves, range(80)).tolist() == (sp + off).tolist(), valves
+    assert (
+        told(Zones(hall_array(many), plant_params(many)), (0.5, 0.53), range(80), 0.3 * off).tolist() == (sp + 0.3 * off).tolist()
+    )
+
+
+@pytest.mark.parametrize("off_k", [2.0, -2.0])
+def test_a_supply_sensor_that_is_off_does_not_make_the_water_cold_for_all(many: Site, policy: object, off_k: float) -> None:
+    water_c, hottest_c = {}, {}
+    for faulty in (False, True):
+        plant, odd = unequal(many, 1)
+        if faulty:
+            plant.faults.add(faults.parse(f"wrong:hall{odd + 1}.sat:{off_k}@0-1e9"))
+        controller = Controller(many, policy)  # type: ignore[arg-type]
+        seen: list[tuple[float, float]] = []
+        run(
+            many, plant, controller, 1.5, 1, STEP_S,
+            observe=lambda d, now_s, seen=seen, plant=plant: seen.append((d.u[U_CHWST], plant.rack_inlet_c.max()))
+            if now_s > 3600.0 else None,
+        )  # fmt: skip
+        water_c[faulty], hottest_c[faulty] = np.mean(seen, axis=0)
+    assert water_c[False] > 17.0 and water_c[True] > water_c[False] - 1.0, water_c
+    assert hottest_c[True] < hottest_c[False] + 0.2, hottest_c
 
 
 def test_it_takes_two_others_that_are_known_to_be_measured_against() -> None:

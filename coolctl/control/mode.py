@@ -41,7 +41,7 @@ class Evidence(NamedTuple):
     heard: bool = True
     held: bool = True
     machine_lost: bool = False  # a chiller has fallen out in this tick
-    rescue: bool = False  # racks stand so far above their limit that the shield cools whatever anyone wishes
+    rescue: bool = False  # the shield cools whatever anyone wishes: racks far above their limit, or machines short of the load
 
 
 class ModeMachine:
@@ -177,7 +177,7 @@ class ModeMachine:
         return len(self._lapses_s) >= LAPSES_MAX
 
     def _trial_failed(self, e: Evidence) -> bool:
-        """Whether racks need more cooling than a policy on trial may ask for: the band would have to be left."""
+        """Whether racks or water need more cooling than a policy on trial may ask for: the band would have to be left."""
         return self.granted == "bounded" and e.rescue
 
     def _fault(self, e: Evidence) -> str:
@@ -190,6 +190,6 @@ class ModeMachine:
             (e.ack_agrees, "the plant does not confirm the setpoints"),
             (not e.overrun, "the control loop overran"),
             (not e.machine_lost, "a chiller has fallen out: the rules run with what is left"),
-            (not self._trial_failed(e), "racks stand above their limit while the policy is on trial"),
+            (not self._trial_failed(e), "more cooling is needed than a policy on trial may ask for"),
         )
         return next((reason for ok, reason in checks if not ok), "")

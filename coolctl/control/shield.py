@@ -6,11 +6,12 @@ named. Warm-direction moves need evidence (quorum, inlets below their limit, a c
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from coolctl.control.context import Context
 from coolctl.control.estimate import Estimate, largest_known
 from coolctl.control.foresight import Foresight
 from coolctl.control.rolling import RollingMin
@@ -52,26 +53,6 @@ WARM_CHWST_K = 1.5
 RESCUE_FROM_K, RESCUE_SPAN_K = 0.5, 1.5
 EVALUATE_AGAIN = 8
 LOST_S = 17.0  # from the last word to the plant's own control: a lease, and the second that it takes to notice
-
-
-class Context(NamedTuple):
-    """What the shield is told beside the wish: all of it measured or computed without the policy.
-
-    `own_u` has what the plant keeps for itself, as it is now; NaN where the shield decides.
-    """
-
-    est: Estimate
-    demand_speed: F64
-    baseline_u: F64
-    bounded: bool
-    emergency: bool
-    mode_changed: bool
-    confirmed: bool
-    chwst_cap_c: float
-    chwst_cap_name: str
-    ride_through_s: float
-    available: float
-    own_u: F64
 
 
 class Shield:
@@ -256,18 +237,24 @@ class Shield:
     def _machines(self, u: F64, c: Context, bits: NDArray[np.int64]) -> None:
         """Counts: whole, available, dwelling, and one more where the running ones do not hold their water."""
         assert self.last is not None
-        last, now_s = self.last, c.est.now_s
+        last = self.last
         u[[U_CHILLERS, U_CELLS, U_ECONOMIZER]] = np.round(u[[U_CHILLERS, U_CELLS, U_ECONOMIZER]])
         # A machine that trips stays asked for: a count that falls would stop one more where the sensor lies.
         self._cap(u, bits, U_CHILLERS, max(c.available, last[U_CHILLERS]), "available")
         if c.available <= u[U_CHILLERS] < last[U_CHILLERS]:
             self._floor(u, bits, U_CHILLERS, last[U_CHILLERS], "available")
         held = min(last[U_CHILLERS], c.available)
-        chwst = c.est.plant["chwst"]
-        struggling = chwst > last[U_CHWST] + WARM_CHWST_K and now_s - self._started_s > self._dwell.chiller_between_starts_s
-        if struggling and not self.carries(last, c.est.w, held, last[U_ECONOMIZER], 1.0):
+        if self.short_of_cold(c.est, c.available):
             self._floor(u, bits, U_CHILLERS, min(held + 1.0, c.available), "capacity")
         self._dwelling(u, c, bits, held)
+
+    def short_of_cold(self, est: Estimate, available: float) -> bool:
+        """Whether the machines that were asked for do not hold their water, long enough after a start, and the model says why."""
+        last = self.last
+        if last is None or not est.plant["chwst"] > last[U_CHWST] + WARM_CHWST_K:
+            return False
+        settled = est.now_s - self._started_s > self._dwell.chiller_between_starts_s
+        return settled and not self.carries(last, est.w, min(last[U_CHILLERS], available), last[U_ECONOMIZER], 1.0)
 
     def _remaining(self, u: F64, c: Context, bits: NDArray[np.int64]) -> None:
         """Nothing that makes cold is stopped unless the rest, at what is published, carries 105 % and the loop rides.

@@ -16,6 +16,7 @@ from coolctl.control import mode as modes
 from coolctl.control.baseline import Rules, part_load_ratio
 from coolctl.control.calibrate import Calibrator, Gain
 from coolctl.control.commission import Excitation
+from coolctl.control.context import Context
 from coolctl.control.decision import Decision
 from coolctl.control.estimate import Estimate, Estimator, measured_setpoints
 from coolctl.control.feedforward import AirflowDemand
@@ -30,7 +31,7 @@ from coolctl.control.plant_rules import PlantRules
 from coolctl.control.policy import F32, Policy, Situation, decode, describe, features, outside, usable
 from coolctl.control.racks import TRIM_START_K, follow_peak, follow_racks, step_reserve_k
 from coolctl.control.screening import Screening, Weakest
-from coolctl.control.shield import RESCUE_FROM_K, Context, Shield
+from coolctl.control.shield import RESCUE_FROM_K, Shield
 from coolctl.control.worth import Worth
 from coolctl.control.zones import KINDS, Zones
 from coolctl.points import (
@@ -149,9 +150,9 @@ class Tick:
         there = est if self.modes.granted in modes.PUBLISHING else self._own_view.there or est
         demand = self._demand.step(est.w, there.sat_c, there.inlet_mean_c, est.aisle_dp_pa, dt_s)
         baseline_u = self._rules_step(est, demand, dt_s)
-        measured_u = self._measured(est)
         last = self.shield.last if self.shield.last is not None else baseline_u
-        self.zones.observe(est, last[U_HALL::2], dt_s, {s.loop for s in sick})
+        est = self.zones.observe(est, last[U_HALL::2], dt_s, {s.loop for s in sick})
+        measured_u = self._measured(est)
         own_u = self.rules.present(measured_u, last, est.w)
         baseline_u = self._baseline_u = np.where(self.rules.owned, own_u, baseline_u)
         known_u = np.where(self.rules.owned, own_u, last)
@@ -164,7 +165,7 @@ class Tick:
         self._effects.observe(est, measured_u, last, followed, dt_s)
         ride_s = self._ride_through(est, actual_u, demand, available)
         proposal, u_policy, policy_fault = self._propose(est, available)
-        mode, reason = self._mode(est, gateway, policy_fault, actual_u, dt_s)
+        mode, reason = self._mode(est, gateway, policy_fault, actual_u, available, dt_s)
         plan = self._plan(est, proposal, baseline_u, available, dt_s)
         # A policy that has nothing to say has no say in this tick either: its last plan does not go on without it.
         wish, used = self._wish(mode, None if policy_fault else plan, baseline_u, demand)
@@ -315,7 +316,9 @@ class Tick:
         except Exception:  # whatever a network or its engine does, this tick falls to the rule baseline
             return None
 
-    def _mode(self, est: Estimate, gateway: GatewayView, policy_fault: str, actual_u: F64, dt_s: float) -> tuple[str, str]:
+    def _mode(
+        self, est: Estimate, gateway: GatewayView, policy_fault: str, actual_u: F64, available: float, dt_s: float
+    ) -> tuple[str, str]:
         over = est.hottest_c > self.site.file.limits.rack_inlet_alarm_c
         self._over_ticks = self._over_ticks + 1 if over else 0
         running, economizer = est.plant["chillers_on"], est.plant["economizer_on"]
@@ -328,7 +331,8 @@ class Tick:
             gateway.hand or est.plant["hand"] > 0.5, gateway.age_s, gateway.confirmed, est.quorum,
             self._over_ticks >= OVER_ALARM_TICKS, self._no_cooling_s >= NO_COOLING_S or self._lost.every, not policy_fault,
             self.policy is not None, gateway.overrun, self._heard, gateway.held, self._lost.one,
-            est.hottest_c > self.site.file.limits.rack_inlet_limit_c + RESCUE_FROM_K,
+            est.hottest_c > self.site.file.limits.rack_inlet_limit_c + RESCUE_FROM_K
+            or (self.modes.granted == "bounded" and self.shield.short_of_cold(est, available)),
         )  # fmt: skip
         return self.modes.step(evidence, est.now_s, dt_s)
 

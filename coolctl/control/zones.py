@@ -32,7 +32,8 @@ TELLING = 0.25  # of the heat: by so much must the range of factors change it, o
 OBSERVED_MIN_S, BISECTIONS = 900.0, 10
 OBSERVE_MAX_S = 60.0
 WEAK_COIL, SENSOR_K, FINDING_S = 0.75, 1.2, 1800.0
-STILL_RATIO, STILL_S, ASTRAY_K, FULL_VALVE = 0.01, 900.0, 0.7, 0.97
+STILL_RATIO, STILL_S, ASTRAY_K, SHUT_VALVE, FULL_VALVE = 0.01, 900.0, 0.7, 0.01, 0.97
+TALE_S = 900.0
 
 
 KINDS = {
@@ -146,19 +147,19 @@ class Zones:
         self._log, self._known_s = np.zeros(count), np.zeros(count)
         self._sat_c, self._load_w = np.full(count, np.nan), np.full(count, np.nan)
         self._gap_k, self._astray_k = np.full(count, np.nan), np.full(count, np.nan)
-        self._valve, self._still_s = np.full(count, np.nan), np.zeros(count)
+        self._valve, self._still_s, self._tale_s = np.full(count, np.nan), np.zeros(count), np.zeros(count)
         self._steady, self._sat_sp_c = np.zeros(count, dtype=np.bool_), np.full(count, np.nan)
         self._lasting_s: dict[tuple[int, str], float] = {}
         self._suspect: Finding | None = None
         self._observed_s = -np.inf
 
-    def observe(self, est: Estimate, sat_sp_c: F64, dt_s: float, sick: Set[int] = frozenset()) -> None:
+    def observe(self, est: Estimate, sat_sp_c: F64, dt_s: float, sick: Set[int] = frozenset()) -> Estimate:
         """Take what is measured now; `sat_sp_c` are the supply air setpoints in force, `sick` halls whose valve loop tells
-        nothing of their coil."""
+        nothing of their coil. Returns `est` with supply air as the loops hold it, where a sensor tells another tale."""
         find_steady(est.w[W_HALL:], est.sat_c, dt_s, self._load_w, self._sat_c, self._steady)
         since_s = est.now_s - self._observed_s
         if 0.0 <= since_s < OBSERVE_EVERY_S:
-            return
+            return self._as_held(est)
         since_s = min(max(since_s, 0.0), OBSERVE_MAX_S)
         self._observed_s = est.now_s
         self._steady[[h for h in sick if h < len(self._steady)]] = False
@@ -168,11 +169,21 @@ class Zones:
             est.plant["chw_dp"], self._head_pa, est.w[W_PRESSURE], self._halls, self._steady, since_s, self._log,
             self._known_s, self._gap_k, self._astray_k, self._valve, self._still_s,
         )  # fmt: skip
+        loops = (self._valve > SHUT_VALVE) & (self._valve < FULL_VALVE) & (self._still_s < STILL_S)
+        self._tale_s = np.where(loops & (np.abs(self._astray_k) > ASTRAY_K), self._tale_s + since_s, 0.0)
         self._weigh(since_s)
+        return self._as_held(est)
 
     def suspect(self) -> Finding | None:
         """The hall that stands out most, once it has done so for a while."""
         return self._suspect
+
+    def _as_held(self, est: Estimate) -> Estimate:
+        """`est`, with supply air as its loops hold it: less what a sensor has long been astray from a setpoint that a valve
+        keeps which moves and has room. That is the sensor's error: taken for air, it would have racks that stand where they
+        should look out of place, and air that stands still about to change."""
+        told = self._tale_s >= TALE_S
+        return est._replace(sat_c=est.sat_c - np.where(told, self._astray_k, 0.0)) if told.any() else est
 
     def _weigh(self, since_s: float) -> None:
         """Each finding has a clock of its own: two that take turns at being the worst must not hide each other."""
@@ -196,7 +207,7 @@ class Zones:
                 found.append((abs(off_k) / SENSOR_K, Finding(h, "supply_sensor", off_k)))
             # Air that is astray by what its racks do not feel is a sensor's tale, however still the valve.
             told = abs(off_k) > SENSOR_K and abs(off_k + astray_k) < ASTRAY_K
-            still = still_s >= STILL_S and valve > 0.01 and abs(astray_k) > ASTRAY_K
+            still = still_s >= STILL_S and valve > SHUT_VALVE and abs(astray_k) > ASTRAY_K
             if still and valve < FULL_VALVE and not told:
                 found.append((2.0 * abs(astray_k) / ASTRAY_K, Finding(h, "valve_still", astray_k)))
             # A coil has its record to stand against, where there are not enough others.
