@@ -80,6 +80,7 @@ class RuleController:
         dt_s = now_s - self._last_s if self._last_s == self._last_s else 1.0
         self._last_s = now_s
         est = self._estimator.assess(self.store.snapshot(now_s))
-        u = self._rules.step(est, self._demand.step(est.w, est.sat_c, est.inlet_mean_c, est.aisle_dp_pa, dt_s), dt_s)
+        demand = self._demand.step(est.w, est.sat_c, est.inlet_mean_c, est.aisle_dp_pa, est.fan_speed, dt_s)
+        u = self._rules.step(est, demand, dt_s)
         points, site = self.site.table.points, self.site
         return {points[i].id: points[i].encode(float(u[k])) for k, i in enumerate(site.u_point) if site.accepted[k]}

@@ -197,6 +197,63 @@ def test_a_meter_stuck_before_a_load_step_is_found_before_the_racks_are_hot(site
     assert 0.0 < found_s <= 45.0 and hottest_c < site.file.limits.rack_inlet_limit_c
 
 
+def mute(*names: str) -> Change:
+    def change(readings: dict[str, float], _t: float) -> None:
+        for name in names:
+            readings[name] = np.nan
+
+    return change
+
+
+@pytest.mark.parametrize("load", [0.3, 0.6, 0.9])
+def test_a_hall_without_a_meter_is_told_from_air_and_water(site: Site, load: float) -> None:
+    w = Watched(site, constant(load))
+    w.run(300)
+    w.run(900, mute(METER))
+    assert w.est is not None and w.est.substituted == ("it_power[0]",)
+    assert w.true_w < w.est.it_w[0] < min(1.45 * w.true_w, site.file.halls[0].it_power_nom_w + 1.0)
+    assert w.est.w[3] == pytest.approx(w.est.it_w[0], rel=0.15)
+
+
+@pytest.mark.parametrize("gone", ["hall1.rat", "hall1.crah_fan_speed", "chw_flow", "chwrt"])
+def test_one_witness_alone_is_no_ground_to_leave_the_design_load(site: Site, gone: str) -> None:
+    w = Watched(site, constant(0.4))
+    w.run(300)
+    w.run(600, mute(METER, gone))
+    assert w.est is not None and w.est.it_w[0] == site.file.halls[0].it_power_nom_w
+
+
+def test_air_that_tells_far_less_than_the_water_is_not_believed(site: Site) -> None:
+    """The return air's sensor reads half the rise: after a while the design load counts."""
+    w = Watched(site, constant(0.6))
+    w.run(300)
+
+    def change(readings: dict[str, float], t: float) -> None:
+        mute(METER)(readings, t)
+        readings["hall1.rat"] = readings["hall1.sat"] + 0.5 * (readings["hall1.rat"] - readings["hall1.sat"])
+
+    w.run(7200, change, dt_s=5.0)
+    assert w.est is not None and w.est.it_w[0] == site.file.halls[0].it_power_nom_w
+
+
+@pytest.mark.parametrize(
+    "faults", [(f"off:{METER}@600",), (f"off:{METER}@600", "stuck:hall1.rat@800"), (f"stuck:{METER}@600", "off:hall1.rat@800")]
+)
+def test_a_load_step_that_no_meter_shows_takes_no_rack_far_above_its_limit(
+    site: Site, policy: object, faults: tuple[str, ...]
+) -> None:
+    """Played without what the aisle's pressure tells, a rack comes to 31 °C in the last two."""
+    plant = SimPlant(site, from_statistics("CHN_Guiyang").starting("07-15T12"), steps((0.0, 0.2), (1000.0, 0.9)))
+    readings, controller = plant.reset(1), Controller(site, policy)  # type: ignore[arg-type]
+    for text in faults:
+        plant.faults.add(parse(text))
+    hottest_c = 0.0
+    for t in range(1400):
+        readings = plant.step(controller.tick(readings, float(t)).setpoints, 1.0)  # type: ignore[assignment]
+        hottest_c = max(hottest_c, float(plant.truth.rack_inlet_c.max()))
+    assert hottest_c < site.file.limits.rack_inlet_limit_c + 0.5
+
+
 def test_a_meter_that_sticks_low_beside_a_hostile_policy_takes_no_air_away(monkeypatch: pytest.MonkeyPatch) -> None:
     """Episode `adversary:161` of `make soak`: at 1,040 s a load of 840 kW reads 66 kW. The racks warmed by 7 K in 75 s."""
     trace: list[tuple[float, float]] = []

@@ -4,7 +4,7 @@ Airflow follows IT power, so that a meter which sticks low takes the air away fr
 the air carries it, airflow times the rise from supply to return air, less what the racks' masses give off while they cool; a
 little later the water does. A meter is doubted where the air carries far more for a while and the water agrees; then the
 larger, plausible heat counts. A load that has just fallen is no lie: what a meter said is forgotten slowly. A meter that reads
-too much costs energy, never safety, and is believed.
+too much costs energy, never safety, and is believed. Where no meter speaks, air and water together stand in for it.
 """
 
 from __future__ import annotations
@@ -32,13 +32,14 @@ BOOLS = NDArray[np.bool_]
 
 RACK_TAU_S = 300.0  # sheet metal behind the air that passes it
 GIVEN_OFF, TAKEN_UP = 1.3, 0.7  # shares of the masses' heat that are counted: against the doubt both ways
-FORGOTTEN_TAU_S, AIR_TAU_S, WATER_TAU_S, RATE_TAU_S = 45.0, 10.0, 30.0, 15.0
+FORGOTTEN_TAU_S, AIR_TAU_S, WATER_TAU_S, RATE_TAU_S, LONG_TAU_S = 45.0, 10.0, 30.0, 15.0, 1800.0
 # Airflow off by a tenth and half a kelvin on both thermometers make a quarter; CRAHs that are dead make the air look stronger
 # by as much as the running ones are fewer, which is why the water is asked. The slack is for loads near nothing.
 OVER_RATIO, CLEAR_RATIO, PLAIN_RATIO, SLACK = 1.6, 1.25, 2.5, 0.03
 OVER_S, PLAIN_S, WELL_S = 30.0, 10.0, 600.0
 # A hall that has been hot and gets its cold air back gives off more than the masses' model knows: no new doubt meanwhile.
-FALLING_K, FALLING_TAU_S = 1.5, 60.0
+FALLING_K, STEADY_K, FALLING_TAU_S = 1.5, 0.3, 60.0
+AGREED_RATIO = 1.5  # water over air, in the mean of half an hour: condensate, fans and masses are in it
 WATER_SHARE = 0.5  # of the missing heat must be in the water too, where that is measured
 COUNTED_RATIO, MOST_RATIO = 1.25, 1.2  # of the heat in the air, and of the design load: it is still rising when it is seen
 
@@ -138,7 +139,8 @@ class HeatWitness:
         self._over_s, self._well_s = np.full(count, np.nan), np.zeros(count)
         self.doubted, self._over = np.zeros(count, dtype=np.bool_), np.zeros(count, dtype=np.bool_)
         self._raw, self._value, self._scratch = (np.full(len(table), np.nan) for _ in range(3))
-        self._last_s, self._any = np.nan, False
+        self._long_air_w = self._long_water_w = self._last_s = np.nan
+        self._any = False
 
     def hear(self, snap: Snapshot) -> None:
         """What the meters say in this tick, doubted or not."""
@@ -164,16 +166,38 @@ class HeatWitness:
             est.fan_speed, est.w[W_PRESSURE], water_w, self._water_w, dt_s, self._scratch, self._metered_w, self._mass_c,
             self._slow_c, self._said_w, self.air_w, self._sat_c, self._over_s, self._well_s, self._over, self.doubted,
         )  # fmt: skip
+        all_air_w = float(self.air_w.sum())
+        if np.abs(est.sat_c - self._sat_c).max() < STEADY_K:
+            self._long_air_w = first_order(self._long_air_w, all_air_w, LONG_TAU_S, dt_s)
+            self._long_water_w = first_order(self._long_water_w, water_w, LONG_TAU_S, dt_s)
+        counted_w = self._of_the_silent(est) if est.substituted and all_air_w * water_w > 0.0 else {}
         # Before a meter is doubted, and called so, its heat counts already: the air would be gone by then.
-        return self._counted(est, np.flatnonzero(self.doubted | self._over)) if self._any else est
+        counted_w |= self._of_the_doubted() if self._any else {}
+        return self._counted(est, counted_w) if counted_w else est
 
-    def _counted(self, est: Estimate, halls: I64) -> Estimate:
+    def _of_the_silent(self, est: Estimate) -> dict[int, float]:
+        """Halls without a meter that speaks [W]: what the air carries, where the water does not tell in the long run that it
+        is far more: one witness alone is no ground to leave the design load. The water of this moment would not do: a hall that
+        is being cooled gives off what its masses hold, and would be cooled the more for it."""
+        if not self._long_water_w < AGREED_RATIO * self._long_air_w:
+            return {}
+        silent = [h for h in range(len(self._nom_w)) if f"it_power[{h}]" in est.substituted]
+        return {h: min(COUNTED_RATIO * self.air_w[h], self._nom_w[h]) for h in silent}
+
+    def _of_the_doubted(self) -> dict[int, float]:
         """The larger of what the meter says and what the air carries; the design load where the air is not known any more."""
-        it_w, w = est.it_w.copy(), est.w.copy()
-        for h in halls:
+        counted_w = {}
+        for h in np.flatnonzero(self.doubted | self._over).tolist():
             carried_w = COUNTED_RATIO * self.air_w[h]
-            counted_w = np.fmax(self._metered_w[h], carried_w) if carried_w == carried_w else self._nom_w[h]
-            it_w[h] = min(counted_w, MOST_RATIO * self._nom_w[h])
+            most_w = np.fmax(self._metered_w[h], carried_w) if carried_w == carried_w else self._nom_w[h]
+            counted_w[h] = min(most_w, MOST_RATIO * self._nom_w[h])
+        return counted_w
+
+    def _counted(self, est: Estimate, counted_w: dict[int, float]) -> Estimate:
+        """`est` with these halls' IT power [W] and the base load that it stands for."""
+        it_w, w = est.it_w.copy(), est.w.copy()
+        for h, hall_w in counted_w.items():
+            it_w[h] = hall_w
             hall, mean_c = HallParams(*self._halls[h].tolist()), est.inlet_mean_c[h]
             w[W_HALL + h] = max(room.it_base_w(it_w[h], mean_c if mean_c == mean_c else hall.server_fan_knee_c, hall), 1.0)
         return est._replace(it_w=it_w, w=w)

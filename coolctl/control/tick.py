@@ -148,7 +148,7 @@ class Tick:
         self._hear(est)
         follow_peak(est.w[W_HALL:], dt_s / PEAK_TAU_S, self._peak_w)
         there = est if self.modes.granted in modes.PUBLISHING else self._own_view.there or est
-        demand = self._demand.step(est.w, there.sat_c, there.inlet_mean_c, est.aisle_dp_pa, dt_s)
+        demand = self._demand.step(est.w, there.sat_c, there.inlet_mean_c, est.aisle_dp_pa, est.fan_speed, dt_s)
         baseline_u = self._rules_step(est, demand, dt_s)
         last = self.shield.last if self.shield.last is not None else baseline_u
         est = self.zones.observe(est, last[U_HALL::2], dt_s, {s.loop for s in sick})

@@ -32,7 +32,7 @@ TELLING = 0.25  # of the heat: by so much must the range of factors change it, o
 OBSERVED_MIN_S, BISECTIONS = 900.0, 10
 OBSERVE_MAX_S = 60.0
 WEAK_COIL, SENSOR_K, FINDING_S = 0.75, 1.2, 1800.0
-STILL_RATIO, STILL_S, ASTRAY_K, SHUT_VALVE, FULL_VALVE = 0.01, 900.0, 0.7, 0.01, 0.97
+STILL_RATIO, STILL_S, ASTRAY_K, FULL_VALVE = 0.01, 900.0, 0.7, 0.97
 TALE_S = 900.0
 
 
@@ -103,21 +103,34 @@ def coil_factor(
 
 
 @kernel
+def typical_rise_k(it_w: float, speed: float, sat_c: float, pressure_pa: float, row: F64) -> float:
+    """How far the racks of a hall stand above its supply air in the mean, by its record [K]."""
+    hall = room.hall_params(row)
+    inlet_c, _hottest_c, _ratio = room.inlets_c(it_w, sat_c, crah_air_kgs(speed, sat_c, pressure_pa, hall), hall)
+    return inlet_c - sat_c
+
+
+@kernel
 def observe_halls(
-    it_w: F64, fan: F64, sat_c: F64, valve: F64, inlet_mean_c: F64, sat_sp_c: F64, chwst_c: float, dp_pa: float, head_pa: float,
-    pressure_pa: float, halls: F64, steady: BOOLS, since_s: float, log: F64, known_s: F64, gap_k: F64, astray_k: F64,
-    slow_valve: F64, still_s: F64,
+    it_w: F64, fan: F64, sat_c: F64, held_c: F64, valve: F64, inlet_mean_c: F64, sat_sp_c: F64, chwst_c: float, dp_pa: float,
+    head_pa: float, pressure_pa: float, halls: F64, steady: BOOLS, since_s: float, log: F64, known_s: F64, gap_k: F64,
+    off_k: F64, astray_k: F64, slow_valve: F64, still_s: F64,
 ) -> None:  # fmt: skip
-    """What every hall shows after `since_s` [s]: its coil in a steady moment, racks over supply air and supply air over its
-    setpoint [K], and for how long its valve stands still. The last six are held from call to call."""
+    """What every hall shows after `since_s` [s]: its coil in a steady moment, racks over supply air, that over what it would
+    be at the setpoint, supply air over its setpoint [K], and for how long its valve stands still.
+
+    The last seven are held from call to call; `held_c` is supply air [°C] as its loop holds it.
+    """
     share = 1.0 - math.exp(-since_s / TAU_S)
     for h in range(halls.shape[0]):
         if steady[h]:
-            seen = coil_factor(it_w[h], fan[h], sat_c[h], valve[h], chwst_c, dp_pa, head_pa, pressure_pa, halls[h])
+            seen = coil_factor(it_w[h], fan[h], held_c[h], valve[h], chwst_c, dp_pa, head_pa, pressure_pa, halls[h])
             if not math.isnan(seen):
                 log[h] = first_order(log[h], math.log(seen), TAU_S, since_s)
                 known_s[h] += since_s
-        gap_k[h] = followed(gap_k[h], inlet_mean_c[h] - sat_c[h], share)
+        gap = inlet_mean_c[h] - sat_c[h]
+        gap_k[h] = followed(gap_k[h], gap, share)
+        off_k[h] = followed(off_k[h], gap - typical_rise_k(it_w[h], fan[h], sat_sp_c[h], pressure_pa, halls[h]), share)
         astray_k[h] = followed(astray_k[h], sat_c[h] - sat_sp_c[h], share)
         if abs(valve[h] - slow_valve[h]) < STILL_RATIO:
             still_s[h] += since_s
@@ -146,7 +159,7 @@ class Zones:
         count = len(halls)
         self._log, self._known_s = np.zeros(count), np.zeros(count)
         self._sat_c, self._load_w = np.full(count, np.nan), np.full(count, np.nan)
-        self._gap_k, self._astray_k = np.full(count, np.nan), np.full(count, np.nan)
+        self._gap_k, self._off_k, self._astray_k = (np.full(count, np.nan) for _ in range(3))
         self._valve, self._still_s, self._tale_s = np.full(count, np.nan), np.zeros(count), np.zeros(count)
         self._steady, self._sat_sp_c = np.zeros(count, dtype=np.bool_), np.full(count, np.nan)
         self._lasting_s: dict[tuple[int, str], float] = {}
@@ -165,12 +178,13 @@ class Zones:
         self._steady[[h for h in sick if h < len(self._steady)]] = False
         self._sat_sp_c[:] = sat_sp_c  # every second entry of the setpoints: a stride of its own is another signature
         observe_halls(
-            est.it_w, est.fan_speed, est.sat_c, est.valve, est.inlet_mean_c, self._sat_sp_c, est.plant["chwst"],
-            est.plant["chw_dp"], self._head_pa, est.w[W_PRESSURE], self._halls, self._steady, since_s, self._log,
-            self._known_s, self._gap_k, self._astray_k, self._valve, self._still_s,
+            est.it_w, est.fan_speed, est.sat_c, self._as_held(est).sat_c, est.valve, est.inlet_mean_c, self._sat_sp_c,
+            est.plant["chwst"], est.plant["chw_dp"], self._head_pa, est.w[W_PRESSURE], self._halls, self._steady, since_s,
+            self._log, self._known_s, self._gap_k, self._off_k, self._astray_k, self._valve, self._still_s,
         )  # fmt: skip
-        loops = (self._valve > SHUT_VALVE) & (self._valve < FULL_VALVE) & (self._still_s < STILL_S)
-        self._tale_s = np.where(loops & (np.abs(self._astray_k) > ASTRAY_K), self._tale_s + since_s, 0.0)
+        told = np.where(self._tale_s >= TALE_S, 2.0, 1.0)  # it takes more to be believed again
+        tale = (np.abs(self._astray_k) > ASTRAY_K / told) & (np.abs(self._off_k + self._astray_k) < ASTRAY_K * told)
+        self._tale_s = np.where(tale, self._tale_s + since_s, 0.0)
         self._weigh(since_s)
         return self._as_held(est)
 
@@ -179,9 +193,9 @@ class Zones:
         return self._suspect
 
     def _as_held(self, est: Estimate) -> Estimate:
-        """`est`, with supply air as its loops hold it: less what a sensor has long been astray from a setpoint that a valve
-        keeps which moves and has room. That is the sensor's error: taken for air, it would have racks that stand where they
-        should look out of place, and air that stands still about to change."""
+        """`est`, with supply air as its loops hold it: less what a sensor has long been astray from a setpoint that the racks
+        say is kept. That is the sensor's error: taken for air, it would have racks that stand where they should look out of
+        place, and air that stands still about to change."""
         told = self._tale_s >= TALE_S
         return est._replace(sat_c=est.sat_c - np.where(told, self._astray_k, 0.0)) if told.any() else est
 
@@ -207,7 +221,7 @@ class Zones:
                 found.append((abs(off_k) / SENSOR_K, Finding(h, "supply_sensor", off_k)))
             # Air that is astray by what its racks do not feel is a sensor's tale, however still the valve.
             told = abs(off_k) > SENSOR_K and abs(off_k + astray_k) < ASTRAY_K
-            still = still_s >= STILL_S and valve > SHUT_VALVE and abs(astray_k) > ASTRAY_K
+            still = still_s >= STILL_S and valve > 0.01 and abs(astray_k) > ASTRAY_K
             if still and valve < FULL_VALVE and not told:
                 found.append((2.0 * abs(astray_k) / ASTRAY_K, Finding(h, "valve_still", astray_k)))
             # A coil has its record to stand against, where there are not enough others.
