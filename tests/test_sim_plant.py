@@ -344,13 +344,9 @@ def test_plant_that_starts_sick_is_settled_sick_and_only_then(site: Site) -> Non
     assert plant.reset(1) == well
 
 
-F64 = np.ndarray
-HALL_ROW = [name for name in vars(params) if name.startswith("H_")]
-
-
-def inlets_over(seconds: int, supply_c: float, gain: F64, hot_c: float = 36.0, round_ratio: float = 0.1) -> F64:
+def inlets_over(seconds: int, supply_c: float, gain: np.ndarray, hot_c: float = 36.0, round_ratio: float = 0.1) -> np.ndarray:
     """Rack inlets second by second after the supply air went from 22 °C to `supply_c` in an aisle that was at rest."""
-    row = np.zeros(len(HALL_ROW))
+    row = np.zeros(params.HALL_COLUMNS)
     row[params.H_IT_NOM], row[params.H_RECIRC], row[params.H_STRUCTURE] = 1e6, round_ratio, 1e12
     x, y = np.zeros(room.HALL_STATES), np.zeros(room.HALL_OUTPUTS)
     x[[room.X_SAT, room.X_SUPPLIED, room.X_HOT, room.X_STRUCT]] = 22.0, 22.0, hot_c, hot_c

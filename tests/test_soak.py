@@ -18,7 +18,7 @@ from tools.soak_episodes import KINDS, draw
 from tools.unshielded import take_shield_off
 
 STRIDE_S = 5.0
-# Episodes in which something was found once (see CHANGELOG), and such as cover links, people and broken machines.
+# Episodes in which something was found once (see docs/SAFETY.md), and such as cover links, people and broken machines.
 SAMPLE = (
     ("adversary", 34), ("random", 42), ("adversary", 331), ("adversary", 395), ("random", 316),
 )  # fmt: skip

@@ -34,10 +34,10 @@ class Seen(NamedTuple):
 
 
 def kinds(site: Site) -> list[str]:
-    """Faults to play: the first point of each kind that is read."""
+    """Faults to play: the first point of each kind that is read, but a valve's, whose faults are the machine's."""
     first: dict[str, str] = {}
     for point in site.table.points:
-        if not point.writable:
+        if not point.writable and point.role != "valve":
             first.setdefault(point.role, point.id)
     found = []
     for role, point_id in first.items():

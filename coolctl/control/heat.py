@@ -139,8 +139,8 @@ class HeatWitness:
         self._over_s, self._well_s = np.full(count, np.nan), np.zeros(count)
         self.doubted, self._over = np.zeros(count, dtype=np.bool_), np.zeros(count, dtype=np.bool_)
         self._raw, self._value, self._scratch = (np.full(len(table), np.nan) for _ in range(3))
-        self._long_air_w = self._long_water_w = self._last_s = np.nan
-        self._any = False
+        self._long_air_w = self._long_water_w = np.nan
+        self._last_s, self._any = np.nan, False
 
     def hear(self, snap: Snapshot) -> None:
         """What the meters say in this tick, doubted or not."""
