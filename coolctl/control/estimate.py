@@ -191,6 +191,16 @@ def measured_setpoints(
         u[U_HALL + 2 * h], u[U_HALL + 2 * h + 1] = sat_c[h], np.maximum(fan_speed[h], FAN_SPEED_MIN)
 
 
+def as_setpoints(est: Estimate) -> F64:
+    """The setpoint vector that describes the plant as measured; NaN where it is silent."""
+    plant, u = est.plant, np.empty(U_HALL + 2 * len(est.sat_c))
+    measured_setpoints(
+        plant["chwst"], plant["chw_dp"], plant["chillers_on"], plant["cwst"], plant["tower_cells_on"], plant["economizer_on"],
+        est.sat_c, est.fan_speed, u,
+    )  # fmt: skip
+    return u
+
+
 class Estimator:
     """Holds the last good values that substitutes are made of, and the point indices of each role."""
 

@@ -18,7 +18,7 @@ from coolctl.control.calibrate import Calibrator, Gain
 from coolctl.control.commission import Excitation
 from coolctl.control.context import Context
 from coolctl.control.decision import Decision
-from coolctl.control.estimate import Estimate, Estimator, measured_setpoints
+from coolctl.control.estimate import Estimate, Estimator, as_setpoints
 from coolctl.control.feedforward import AirflowDemand
 from coolctl.control.guideline36 import B2
 from coolctl.control.health import Health
@@ -152,7 +152,7 @@ class Tick:
         baseline_u = self._rules_step(est, demand, dt_s)
         last = self.shield.last if self.shield.last is not None else baseline_u
         est = self.zones.observe(est, last[U_HALL::2], dt_s, {s.loop for s in sick})
-        measured_u = self._measured(est)
+        measured_u = as_setpoints(est)
         own_u = self.rules.present(measured_u, last, est.w)
         baseline_u = self._baseline_u = np.where(self.rules.owned, own_u, baseline_u)
         known_u = np.where(self.rules.owned, own_u, last)
@@ -249,15 +249,6 @@ class Tick:
     def gains(self) -> list[Gain]:
         """What calibration has found of the machines' powers; empty where it is switched off."""
         return self._calibrator.gains() if self._calibrator else []
-
-    def _measured(self, est: Estimate) -> F64:
-        """The setpoint vector that describes the plant as measured; NaN where it is silent."""
-        plant, u = est.plant, np.empty(U_HALL + 2 * len(self.halls))
-        measured_setpoints(
-            plant["chwst"], plant["chw_dp"], plant["chillers_on"], plant["cwst"], plant["tower_cells_on"], plant["economizer_on"],
-            est.sat_c, est.fan_speed, u,
-        )  # fmt: skip
-        return u
 
     def _follow_model(self, est: Estimate, actual_u: F64, dt_s: float) -> float:
         """Model power at the measured state; each hall's inlet bias and trim follow its own hottest rack."""
