@@ -88,6 +88,13 @@ def test_silent_weather_is_held_for_an_hour_then_the_design_day_is_assumed(feed:
     assert gone.w[[W_OADB, W_OAWB]].tolist() == [design_c + 8.0, design_c] and gone.substituted == ("oadb", "oawb")
 
 
+def test_a_dry_bulb_alone_is_assumed_over_the_wet_bulb_that_is_known(feed: Feed) -> None:
+    feed.at(0.0)
+    feed.set("oadb", NAN)
+    est = feed.at(WEATHER_HOLD_S + 1.0)
+    assert est.w[[W_OADB, W_OAWB]].tolist() == [READINGS["oawb"] + 8.0, READINGS["oawb"]] and est.substituted == ("oadb",)
+
+
 def test_wet_bulb_never_stands_above_dry_bulb(feed: Feed) -> None:
     est = feed.set("oadb", 12.0).at(0.0)
     assert READINGS["oawb"] > 12.0 and est.w[[W_OADB, W_OAWB]].tolist() == [12.0, 12.0]

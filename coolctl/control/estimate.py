@@ -126,15 +126,18 @@ def read_racks(value: F64, at: I64, start: I64, quorum_ratio: float, scratch: F6
 
 @kernel
 def follow_weather(value: F64, at: I64, now_s: float, design_wb_c: float, held: F64, assumed: I8) -> None:
-    """Dry and wet bulb into `held` [°C]; stale weather is held for an hour, then the design day is assumed, and marked."""
+    """Dry and wet bulb into `held` [°C]; stale weather is held for an hour, then the design day is assumed, and marked. A dry
+    bulb alone is assumed over the wet bulb that is known: the design day's beside a winter's is no weather."""
     for k in range(2):
         now_c = value[at[k]] if at[k] >= 0 else math.nan
         assumed[k] = 0
         if not math.isnan(now_c):
             held[k], held[V_OADB_SEEN_S + k] = now_c, now_s
         elif now_s - held[V_OADB_SEEN_S + k] > WEATHER_HOLD_S:
-            held[k] = design_wb_c + (DRY_OVER_WET_K if k == V_OADB else 0.0)
+            held[k] = design_wb_c
             assumed[k] = 1
+    if assumed[V_OADB] == 1:
+        held[V_OADB] = held[V_OAWB] + DRY_OVER_WET_K
 
 
 @kernel
