@@ -3,7 +3,7 @@
     python -m tools.one_sensor --hours 8 --start 07-15T06 --load-mean 0.6
 
 The sensor fails ten minutes after the start and stays so; against the same hours with all of them well. The table of
-docs/SAVINGS.md has what costs more than a few percent.
+docs/SAVINGS.md has what costs more than 5 %.
 """
 
 from __future__ import annotations
