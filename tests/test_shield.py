@@ -617,6 +617,17 @@ def test_machines_are_short_of_cold_where_warm_water_is_not_a_start_that_is_unde
     assert shield.short_of_cold(est._replace(now_s=est.now_s + 600.1), 3.0)
 
 
+def test_limits_that_undo_each_other_have_changed_nothing(rules: Tick) -> None:
+    """Episode `adversary:1170` of `make soak`: the water asks for one more chiller, and one was stopped five minutes ago."""
+    last, est = changed(fan=0.95, sat=20.0), estimate(it_w=8e5, plant=WARM_WATER, w=w_of(8e5, 20.0))
+    shield = held(rules, last)
+    shield._changed_s[U_CHILLERS] = est.now_s - 300.0
+    u, bits = shield.limit(last, context(est), 1.0)
+    assert u[U_CHILLERS] == 1.0 and named(bits, U_CHILLERS) == set()
+    shield._changed_s[U_CHILLERS] = -np.inf
+    assert named(shield.limit(last, context(est), 1.0)[1], U_CHILLERS) == {"capacity"}
+
+
 # -- dwell
 
 

@@ -110,6 +110,7 @@ class Shield:
         self._set(u, np.where(np.isfinite(u), u, last), bits, "not_a_number")
         u[theirs], bits[theirs] = c.own_u[theirs], 0
         self._then_fallback(u, c, bits, dt_s)
+        bits[u == wish] = 0  # two limits may undo each other: one machine more is asked for, and may not start yet
         self._note_changes(u, c.est.now_s)
         self.last = u.copy()
         return u, bits
