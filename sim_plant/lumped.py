@@ -122,6 +122,7 @@ TYPICAL_RISE_K = 0.5  # of cold aisle over supply air, to tell which racks are a
 @kernel
 def zone(x: F64, it_w: float, crah_kgs: float, row: F64, dt_s: float, y: F64) -> float:
     """Servers, aisles and structure of the hall over `dt_s` [s]; returns the air temperature back at the CRAHs [°C]."""
+    it_w *= room.kept_ratio(x[X_COLD])
     hinge = max(x[X_COLD] - row[H_KNEE], 0.0)
     speed = 1.0 + row[H_FAN_SLOPE] * hinge
     x[X_SRV_FAN] = speed

@@ -62,6 +62,7 @@ MAKEUP_DRY = 0.0055  # the make-up unit humidifies to this [kg/kg]
 LOOP_STUCK, LOOP_GAIN, LOOP_STICTION, LOOP_WIND_UP = range(4)
 WELL = np.array([np.nan, 1.0, 0.0, 0.0])
 SLOW_SENSOR_TAU_S, WOUND_UP = 30.0, 4.0
+SHUTDOWN_FROM_C, SHUTDOWN_SPAN_K = 45.0, 10.0  # ASHRAE A4's limit; servers throttle beyond it, then switch themselves off
 NEAR_WORST = 0.5  # how much of its own CRAH's air a rack beside it gets, the rest is the hall's
 
 
@@ -73,9 +74,16 @@ def server_fan_target(inlet_c: float, row: F64) -> float:
 
 
 @kernel
+def kept_ratio(inlet_c: float) -> float:
+    """Share of the load that servers still carry at this inlet [°C]: below their protection's threshold all of it."""
+    return clamp(1.0 - (inlet_c - SHUTDOWN_FROM_C) / SHUTDOWN_SPAN_K, 0.0, 1.0)
+
+
+@kernel
 def servers(x: F64, it_w: float, row: F64, dt_s: float, y: F64) -> tuple[float, float]:
     """Advance heat sinks, chassis and server fans; returns air drawn [kg/s] and heat given to it [W]."""
     inlet_c = x[X_COLD]
+    it_w *= kept_ratio(inlet_c)
     target = server_fan_target(inlet_c, row)
     x[X_SRV_FAN] += (target - x[X_SRV_FAN]) * dt_s / SERVER_FAN_TAU_S
     s = x[X_SRV_FAN]

@@ -326,6 +326,42 @@ def test_in_an_emergency_any_excess_is_answered_wholly(rules: Tick, over_k: floa
     assert (u[U_CHWST] == 8.0) == all_of_it and (u[FAN] == 1.0) == all_of_it
 
 
+STANDS = {"chw_flow": 0.1, "chw_dp": 100.0}
+
+
+@pytest.mark.parametrize("emergency", [False, True])
+@pytest.mark.parametrize(
+    ("meters", "left_alone"),
+    [
+        ({}, True),
+        ({"chw_flow": np.nan}, False),
+        ({"chw_dp": np.nan}, False),
+        ({"chw_flow": 5.0}, False),
+        ({"chw_dp": 5e3}, False),
+    ],
+)
+def test_fans_are_driven_unless_flow_and_pressure_both_say_that_no_coil_has_water(
+    rules: Tick, emergency: bool, meters: dict[str, float], left_alone: bool
+) -> None:
+    """Episode `random:332` of `make soak`: all pumps off, and the fans' own heat made the hall warmer than without them."""
+    seen = estimate(hottest_c=29.0, plant={**STANDS, **meters})
+    u, _ = held(rules).limit(CALM, context(seen, emergency=emergency), 1e3)
+    left = CALM[FAN] if left_alone else 1.0
+    assert u[FAN] == left and u[SAT] == 16.0 and u[U_CHWST] == 8.0
+    u, bits = held(rules).limit(CALM, context(seen, demand_speed=np.array([0.9]), emergency=emergency), 1e3)
+    assert u[FAN] >= 0.9 * rules.site.file.limits.airflow_ratio_min
+
+
+@pytest.mark.parametrize(("share", "moves"), [(0.99, False), (1.0, True), (1.01, True)])
+@pytest.mark.parametrize("meter", ["chw_flow", "chw_dp"])
+def test_water_stands_below_a_twentieth_of_its_design_flow_and_lowest_pressure(
+    rules: Tick, meter: str, share: float, moves: bool
+) -> None:
+    shield = held(rules)
+    least = {"chw_flow": shield._p.chw_flow_nom_kgs, "chw_dp": rules.site.file.limits.chw_dp_sp_min_pa}[meter]
+    assert shield._water_moves(estimate(plant={**STANDS, meter: 0.05 * least * share})) == moves
+
+
 def test_unknown_inlets_drive_nothing(rules: Tick) -> None:
     shield, u, bits = held(rules), CALM.copy(), np.zeros(9, dtype=np.int64)
     shield._rescue(u, context(estimate(hottest_c=np.nan)), bits)

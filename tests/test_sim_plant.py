@@ -17,6 +17,7 @@ from sim_plant import plant as plant_module
 from sim_plant.bms import Bms, LeaseReceiver, PlantView
 from sim_plant.equipment import tower
 from sim_plant.load import constant, load_load, synthetic
+from sim_plant.lumped import LumpedPlant, lumped_site
 from sim_plant.params import plant_record
 from sim_plant.plant import SimPlant
 from sim_plant.weather import from_csv, from_epw, from_statistics, hour_of_year, stations
@@ -386,3 +387,18 @@ def test_racks_beside_a_weak_coil_are_warmer_for_it_whatever_their_share_of_reci
     plain_c = x[room.X_SUPPLIED] + gain * (x[room.X_COLD] - x[room.X_SUPPLIED]) + p._offset[-near:]
     assert x[room.X_SAT_WORST] > x[room.X_SAT] + 1.0
     assert p.rack_inlet_c[-near:] - plain_c == pytest.approx(0.5 * (x[room.X_SAT_WORST] - x[room.X_SAT]), abs=0.1)
+
+
+@pytest.mark.parametrize(("inlet_c", "ratio"), [(-5.0, 1.0), (44.9, 1.0), (45.0, 1.0), (50.0, 0.5), (55.0, 0.0), (90.0, 0.0)])
+def test_servers_throttle_beyond_their_protection_and_then_switch_off(inlet_c: float, ratio: float) -> None:
+    assert room.kept_ratio(inlet_c) == pytest.approx(ratio)
+
+
+@pytest.mark.parametrize("lumped", [False, True])
+def test_a_hall_without_cooling_for_hours_gets_as_hot_as_its_servers_bear_and_no_hotter(site: Site, lumped: bool) -> None:
+    start = from_statistics("CHN_Guiyang").starting("07-15T06")
+    p = LumpedPlant(lumped_site(site), start, constant(0.8)) if lumped else SimPlant(site, start, constant(0.8), coarse=True)
+    p.faults.add(faults.parse("stuck:hall1.valve:0@60"))
+    for _ in range(360):
+        p.advance(None, 60.0)
+    assert 45.0 < p.rack_inlet_c.max() < 62.0 and p.truth.it_w < 0.5 * 0.8 * 1e6

@@ -194,6 +194,7 @@ static double tower_makeup(double heat, double speed, double db, double wb, doub
 /* hall */
 static double servers(double *x, double it, const double *row, double dt, double *y, double *heat) {
     double inlet = x[X_COLD], d = inlet - row[H_KNEE];
+    it *= clamp(1.0 - (inlet - 45.0) / 10.0, 0.0, 1.0);
     double target = 1.0 + row[H_FAN_SLOPE] * 0.5 * (d + sqrt(d * d + 0.8));
     x[X_SRV_FAN] += (target - x[X_SRV_FAN]) * dt / 15.0;
     double s = x[X_SRV_FAN], hinge = row[H_FAN_SLOPE] > 0.0 ? (target - 1.0) / row[H_FAN_SLOPE] : 0.0;

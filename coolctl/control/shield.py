@@ -51,6 +51,7 @@ MODE_CHANGE_FAN_RATIO, MODE_CHANGE_TEMPERATURE_K = 0.019, 0.19
 WARM_CHWST_K = 1.5
 # Above the limit every setpoint that cools is driven towards its end: from here on, wholly so a little later.
 RESCUE_FROM_K, RESCUE_SPAN_K = 0.5, 1.5
+STANDING_RATIO = 0.05  # of the design flow and of the lowest pressure setpoint: below both no coil gets water
 EVALUATE_AGAIN = 8
 LOST_S = 17.0  # from the last word to the plant's own control: a lease, and the second that it takes to notice
 
@@ -100,7 +101,8 @@ class Shield:
         self._machines(u, c, bits)
         self._coil(u, c, bits)
         if c.emergency:
-            self._set(u, np.where(self._is_fan, self.hi, u), bits, "emergency")
+            if self._water_moves(c.est):
+                self._set(u, np.where(self._is_fan, self.hi, u), bits, "emergency")
             colder = np.where(self.warm_sign > 0.0, np.minimum(u, last), np.maximum(u, last))
             self._set(u, colder, bits, "emergency")
         self._evidence(u, c, bits)
@@ -191,11 +193,20 @@ class Shield:
             share = 1.0
         if not share > 0.0:
             return
-        target = u.copy()
-        for k in [U_CHWST, U_CHW_DP, *range(U_HALL, len(u))]:
+        target, moves = u.copy(), self._water_moves(c.est)
+        for k in [U_CHWST, U_CHW_DP, *range(U_HALL, len(u), 1 if moves else 2)]:
             coldest = self.lo[k] if self.warm_sign[k] > 0.0 else self.hi[k]
             target[k] += share * (coldest - u[k])
         self._set(u, target, bits, "inlet")
+
+    def _water_moves(self, est: Estimate) -> bool:
+        """Whether any coil may have water; only flow and pressure together say that none has, and then a fan only heats.
+
+        A coil with a little water gives more with more air, so a valve that is nearly shut is none of this.
+        """
+        flow_kgs, dp_pa = est.plant["chw_flow"], est.plant["chw_dp"]
+        stands = flow_kgs < STANDING_RATIO * self._p.chw_flow_nom_kgs and dp_pa < STANDING_RATIO * self._lim.chw_dp_sp_min_pa
+        return not stands
 
     def _coil(self, u: F64, c: Context, bits: NDArray[np.int64]) -> None:
         """Pressure up, then water colder, until the coils carry the load in the model with the valve in range."""
