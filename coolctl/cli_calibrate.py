@@ -79,7 +79,7 @@ class Study:
     def read(self, recording: Recording, original: Site) -> Study:
         """Run over every tick of `recording`, made with `original`."""
         unpack = Unpacker(original)
-        sat_sp = _supply_setpoints(recording, original)
+        sat_sp, unsaid = _supply_setpoints(recording, original), np.full(len(self.halls), np.nan)
         for block in recording.rows():
             for row in block:
                 snap = unpack.inputs(row)[0]
@@ -87,7 +87,8 @@ class Study:
                 self._last_s = snap.now_s
                 est = self._estimator.assess(snap)
                 self.calibrator.observe(est, snap.value, dt_s)
-                self.zones.observe(est, row[sat_sp], dt_s)
+                # Whether fans were followed is not recorded: their readings are neither doubted nor mended.
+                self.zones.observe(est, row[sat_sp], unsaid, unsaid, dt_s)
                 self._sample(est, snap.value)
                 self.ticks += 1
         return self

@@ -7,6 +7,7 @@ import pytest
 
 from coolctl.control.estimate import LATEST_ROLES, POWER_HOLD_S, WEATHER_HOLD_S, Estimate, Estimator, measured_setpoints
 from coolctl.points import U_CHW_DP, U_CHWST, U_CW_FLOW, U_HALL, Snapshot
+from coolctl.psychro import dew_point_from_wet_bulb_c, saturation_pressure_pa, wet_bulb_c
 from coolctl.site import Site
 from coolctl.thermal.params import hall_array
 from coolctl.thermal.plant import W_OADB, W_OAWB
@@ -93,6 +94,27 @@ def test_a_dry_bulb_alone_is_assumed_over_the_wet_bulb_that_is_known(feed: Feed)
     feed.set("oadb", NAN)
     est = feed.at(WEATHER_HOLD_S + 1.0)
     assert est.w[[W_OADB, W_OAWB]].tolist() == [READINGS["oawb"] + 8.0, READINGS["oawb"]] and est.substituted == ("oadb",)
+
+
+def test_a_wet_bulb_alone_is_that_of_the_last_known_moisture_and_some_more(feed: Feed, site: Site) -> None:
+    """Moisture hardly changes over a day that gets 8 K warmer; the longer nobody measures it, the more of it is assumed."""
+    feed.set("oadb", 12.0).set("oawb", 10.0).at(0.0)
+    feed.set("oawb", NAN)
+    assert feed.at(WEATHER_HOLD_S).w[W_OAWB] == 10.0
+    vapour_pa = saturation_pressure_pa(dew_point_from_wet_bulb_c(12.0, 10.0, site.pressure_pa))
+    for oadb_c, silent_h, more in ((12.0, 1.001, 1.06), (20.0, 2.0, 1.07), (20.0, 15.0, 1.2)):
+        est = feed.set("oadb", oadb_c).at(3600.0 * silent_h)
+        rh = more * vapour_pa / saturation_pressure_pa(oadb_c)
+        assert est.w[W_OAWB] == pytest.approx(wet_bulb_c(oadb_c, rh, site.pressure_pa), abs=0.01) and est.substituted == ("oawb",)
+        assert est.w[W_OADB] == oadb_c
+    assert feed.set("oadb", 8.0).at(16.0 * 3600.0).w[W_OAWB] == pytest.approx(8.0, abs=0.01)  # fog, and no more than that
+    assert feed.set("oadb", 39.0).at(900.0 * 3600.0).w[W_OAWB] == site.file.weather.wetbulb_design_c
+    assert feed.set("oawb", 9.0).at(901.0 * 3600.0).w[W_OAWB] == 9.0
+
+
+def test_a_wet_bulb_whose_moisture_was_never_known_is_the_design_days(feed: Feed, site: Site) -> None:
+    est = feed.set("oadb", 35.0).set("oawb", NAN).at(WEATHER_HOLD_S + 1.0)
+    assert est.w[[W_OADB, W_OAWB]].tolist() == [35.0, site.file.weather.wetbulb_design_c]
 
 
 def test_wet_bulb_never_stands_above_dry_bulb(feed: Feed) -> None:

@@ -127,12 +127,18 @@ def estimate(now_s: float, count: int, **changes: np.ndarray) -> Estimate:
     )
 
 
+def look(zones: Zones, est: Estimate, sat_sp_c: np.ndarray, dt_s: float, fan_sp: float = 0.6, demand: float = 0.55) -> Estimate:
+    """Show it one moment, with fans as they were asked for unless said otherwise."""
+    count = len(sat_sp_c)
+    return zones.observe(est, sat_sp_c, np.full(count, fan_sp), np.full(count, demand), dt_s)
+
+
 def test_a_single_hall_stands_against_its_record(site: Site) -> None:
     """Wide valve, little heat: the coil is weak, whoever else is there."""
     zones = Zones(hall_array(site), plant_params(site))
     for k in range(200):
         seen = estimate(30.0 * k, 1, it_w=np.array([4e5]), valve=np.array([0.9 + 0.02 * (k % 2)]), sat_c=np.array([20.0]))
-        zones.observe(seen, np.array([20.0]), 30.0)
+        look(zones, seen, np.array([20.0]), 30.0)
     found = zones.suspect()
     assert found is not None and found.kind == "weak_coil" and found.size < 0.75
 
@@ -144,7 +150,7 @@ def test_a_hall_whose_fans_stand_says_nothing_of_its_coil(site: Site) -> None:
         zones = Zones(hall_array(site), plant_params(site))
         for k in range(200):
             seen = estimate(30.0 * k, 1, it_w=np.array([4e5]), valve=np.array([opening + 0.02 * (k % 2)]), sat_c=np.array([20.0]))
-            zones.observe(seen._replace(fan_speed=np.array([fan_speed])), np.array([20.0]), 30.0)
+            look(zones, seen._replace(fan_speed=np.array([fan_speed])), np.array([20.0]), 30.0, fan_speed, fan_speed)
         assert zones.suspect() is None and zones.coil_factors().tolist() == [1.0]
 
 
@@ -154,7 +160,7 @@ def test_a_coil_is_not_judged_by_a_sensor_that_is_suspected_itself(many: Site) -
     for k in range(400):
         off = 3.0 * np.eye(HALLS)[3] * (k >= 200)
         valve = 0.5 + wide + 0.02 * (k % 2)
-        zones.observe(estimate(30.0 * k, HALLS, valve=valve, sat_c=22.5 + off), sp + off, 30.0)
+        look(zones, estimate(30.0 * k, HALLS, valve=valve, sat_c=22.5 + off), sp + off, 30.0)
         if k == 199:
             assert zones.coil_factors()[3] < 0.9
     found = zones.suspect()
@@ -166,7 +172,7 @@ def test_two_findings_that_take_turns_do_not_hide_each_other(many: Site) -> None
     zones, sp = Zones(hall_array(many), plant_params(many)), np.full(HALLS, 22.5)
     for k in range(200):
         worse = np.eye(HALLS)[2] * (2.0 + 1.5 * (k // 40 % 2)) + np.eye(HALLS)[4] * (2.0 + 1.5 * (1 - k // 40 % 2))
-        zones.observe(estimate(30.0 * k, HALLS, sat_c=22.5 + worse, valve=np.full(HALLS, 0.5 + 0.03 * (k % 2))), sp, 30.0)
+        look(zones, estimate(30.0 * k, HALLS, sat_c=22.5 + worse, valve=np.full(HALLS, 0.5 + 0.03 * (k % 2))), sp, 30.0)
         if k > 160:
             found = zones.suspect()
             assert found is not None and found.hall in (2, 4) and found.kind == "supply_sensor"
@@ -175,7 +181,7 @@ def test_two_findings_that_take_turns_do_not_hide_each_other(many: Site) -> None
 def test_two_halls_cannot_tell_which_of_them_is_odd(two_halls: Site) -> None:
     zones = Zones(hall_array(two_halls), plant_params(two_halls))
     for k in range(400):
-        zones.observe(estimate(30.0 * k, 2, sat_c=np.array([22.5, 26.0])), np.array([22.5, 22.5]), 30.0)
+        look(zones, estimate(30.0 * k, 2, sat_c=np.array([22.5, 26.0])), np.array([22.5, 22.5]), 30.0)
     assert zones.suspect() is None or zones.suspect().kind == "valve_still"  # type: ignore[union-attr]
 
 
@@ -184,16 +190,16 @@ def test_nothing_known_accuses_nobody_and_clears_up(many: Site) -> None:
     nothing = np.full(HALLS, np.nan)
     names = ("inlet_mean_c", "inlet_max_c", "sat_c", "fan_speed", "valve")
     for k in range(200):
-        zones.observe(estimate(30.0 * k, HALLS, **dict.fromkeys(names, nothing)), sp, 30.0)
+        look(zones, estimate(30.0 * k, HALLS, **dict.fromkeys(names, nothing)), sp, 30.0)
     assert zones.suspect() is None and (zones.coil_factors() == 1.0).all()
     off = np.full(HALLS, 22.5) + np.eye(HALLS)[3] * 2.0
     moving = [0.5, 0.53]
     for k in range(200, 400):
-        zones.observe(estimate(30.0 * k, HALLS, sat_c=off, valve=np.full(HALLS, moving[k % 2])), sp, 30.0)
+        look(zones, estimate(30.0 * k, HALLS, sat_c=off, valve=np.full(HALLS, moving[k % 2])), sp, 30.0)
     found = zones.suspect()
     assert isinstance(found, Finding) and (found.hall, found.kind) == (3, "supply_sensor")
     for k in range(400, 800):
-        zones.observe(estimate(30.0 * k, HALLS, valve=np.full(HALLS, moving[k % 2])), sp, 30.0)
+        look(zones, estimate(30.0 * k, HALLS, valve=np.full(HALLS, moving[k % 2])), sp, 30.0)
     assert zones.suspect() is None  # a mended sensor is believed again
 
 
@@ -203,13 +209,13 @@ def test_a_sensor_that_is_long_off_a_setpoint_which_the_racks_say_is_kept_is_not
 
     def told(zones: Zones, rounds: range, by: np.ndarray = off, racks: np.ndarray | float = 0.0) -> np.ndarray:
         for k in rounds:
-            seen = zones.observe(estimate(30.0 * k, HALLS, sat_c=sp + by, inlet_mean_c=23.0 + np.zeros(HALLS) + racks), sp, 30.0)
+            seen = look(zones, estimate(30.0 * k, HALLS, sat_c=sp + by, inlet_mean_c=23.0 + np.zeros(HALLS) + racks), sp, 30.0)
         return np.asarray(seen.sat_c)
 
     zones = Zones(hall_array(many), plant_params(many))
     assert told(zones, range(28)).tolist() == (sp + off).tolist()  # it may still be on its way
     assert told(zones, range(28, 40)) == pytest.approx(sp)
-    assert zones.observe(estimate(30.0 * 39 + 5.0, HALLS, sat_c=sp + off), sp, 5.0).sat_c == pytest.approx(sp)  # every tick
+    assert look(zones, estimate(30.0 * 39 + 5.0, HALLS, sat_c=sp + off), sp, 5.0).sat_c == pytest.approx(sp)  # every tick
     assert told(zones, range(40, 45), racks=1.0) == pytest.approx(sp)  # racks that are warm for a moment change nothing
     assert told(zones, range(45, 145), np.zeros(HALLS)).tolist() == sp.tolist()  # mended
     for by in (off, -off):
@@ -235,6 +241,67 @@ def test_a_supply_sensor_that_is_off_does_not_make_the_water_cold_for_all(many: 
         water_c[faulty], hottest_c[faulty] = np.mean(seen, axis=0)
     assert water_c[False] > 17.0 and water_c[True] > water_c[False] - 1.0, water_c
     assert hottest_c[True] < hottest_c[False] + 0.2, hottest_c
+
+
+class Fans:
+    """Two halls that are asked for 0.8 of their fans and need 0.75; the second one's speed is said to be something else."""
+
+    def __init__(self, site: Site) -> None:
+        self.zones, self.k = Zones(hall_array(site), plant_params(site)), 0
+
+    def after(self, minutes: float, said: float, aisle_pa: float = 2.0, asked: float = 0.8, demand: float = 0.75) -> float:
+        """The speed that the second hall's fans are taken to have."""
+        for _ in range(round(2.0 * minutes)):
+            fans = {"fan_speed": np.array([asked if asked == asked else 0.8, said]), "aisle_dp_pa": np.array([2.0, aisle_pa])}
+            seen = look(self.zones, estimate(30.0 * self.k, 2, **fans), np.full(2, 22.5), 30.0, asked, demand)
+            self.k += 1
+        assert seen.fan_speed[0] == fans["fan_speed"][0]
+        return float(seen.fan_speed[1])
+
+
+def test_fans_said_to_stay_behind_over_an_aisle_that_has_its_air_are_where_they_were_asked_to_be(two_halls: Site) -> None:
+    fans = Fans(two_halls)
+    assert fans.after(4.0, 0.6) == 0.6  # they may still be on their way
+    assert fans.after(1.0, 0.6) == 0.8 and fans.zones.suspect() is None
+    assert fans.after(30.0, 0.6, asked=0.9) == 0.9
+    found = fans.zones.suspect()
+    assert found is not None and (found.hall, found.kind) == (1, "fan_sensor") and "are said to be -0.30 from" in found.text()
+    assert fans.after(0.5, 0.6, asked=math.nan) == 0.6  # nobody follows what they are asked for
+    assert fans.after(0.5, 0.6, aisle_pa=-1.5) == 0.6  # an aisle that sucks: then they may well stay behind
+    assert fans.after(3.0, 0.6, asked=0.4, demand=0.35) == 0.4  # it does not become true by the load's falling below it
+    assert fans.after(0.5, 0.6, asked=0.9) == 0.9
+    assert fans.after(11.0, 0.9, asked=0.9) == 0.9  # mended: it is believed again, and nobody is suspected
+    assert fans.after(3.0, 0.6) == 0.6 and fans.zones.suspect() is None
+
+
+@pytest.mark.parametrize(
+    ("what", "seen"),
+    [
+        ("the aisle is short of air", {"said": 0.6, "aisle_pa": -1.5}),
+        ("nobody knows of the aisle", {"said": 0.6, "aisle_pa": math.nan}),
+        ("nobody says how fast they turn", {"said": math.nan}),
+        ("the servers need no more", {"said": 0.6, "demand": 0.63}),
+        ("it is what they were asked for", {"said": 0.6, "asked": 0.64}),
+        ("nobody follows what they were asked for", {"said": 0.6, "asked": math.nan}),
+        ("more than they were asked for", {"said": 0.9, "demand": 1.0}),
+    ],
+)
+def test_fans_are_believed_where_nothing_contradicts_them(two_halls: Site, what: str, seen: dict[str, float]) -> None:
+    assert Fans(two_halls).after(60.0, **seen) == pytest.approx(seen["said"], nan_ok=True), what
+
+
+def test_a_fan_speed_that_is_stuck_costs_little_and_hides_no_fan_that_stops(site: Site, policy: object) -> None:
+    """While the load rises through the morning: the shield would see fans that stay behind, and cool ahead of a load step."""
+    kwh, hottest_c = {}, {}
+    for fault in ("", "stuck:hall1.crah_fan_speed@600-1e9", "stuck:hall1.crah_fan_speed@600-1e9 off:hall1.crahs:0.2@7200-1e9"):
+        plant = SimPlant(site, from_statistics("CHN_Guiyang").starting("07-15T06"), synthetic(1).at_mean(0.6), coarse=True)
+        for one in fault.split():
+            plant.faults.add(faults.parse(one))
+        entry = run(site, plant, Controller(site, policy), 3.0, 1, STEP_S).entry()  # type: ignore[arg-type]
+        kwh[fault], hottest_c[fault] = entry["energy_kwh"]["cooling_total"], entry["service"]["rack_inlet_max_c"]
+    well, stuck, _ = kwh
+    assert kwh[stuck] < 1.15 * kwh[well], kwh
+    assert max(hottest_c.values()) < site.file.limits.rack_inlet_limit_c + 0.5, hottest_c
 
 
 def test_it_takes_two_others_that_are_known_to_be_measured_against() -> None:

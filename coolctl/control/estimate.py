@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from coolctl.control.sums import Groups, gather, pairwise_sum, sum_of_group
 from coolctl.jit import kernel
 from coolctl.points import U_CELLS, U_CHILLERS, U_CHW_DP, U_CHWST, U_CW_FLOW, U_CWST, U_ECONOMIZER, U_HALL, Snapshot
+from coolctl.psychro import dew_point_from_wet_bulb_c, saturation_pressure_pa, wet_bulb_c
 from coolctl.thermal import room
 from coolctl.thermal.plant import W_HALL, W_OADB, W_OAWB, W_PRESSURE
 
@@ -28,6 +29,7 @@ I8 = NDArray[np.int8]
 WEATHER_HOLD_S = 3600.0
 POWER_HOLD_S = 30.0
 DRY_OVER_WET_K = 8.0  # on the design day
+MOISTER_RATIO, MOISTER_RATIO_PER_S = 0.05, 0.01 / 3600.0  # outdoor air that nobody measures: so much over what it held last
 DP_MIN_PA, FAN_SPEED_MIN = 1e3, 0.05  # the model takes a root of one and divides by the other
 LATEST_ROLES = (
     "chwst", "chwrt", "chw_flow", "chw_dp", "cwst", "cwrt", "cw_flow", "tower_speed", "tower_cells_on",
@@ -61,7 +63,7 @@ class Estimate(NamedTuple):
 E_SAT, E_FAN, E_VALVE, E_AISLE, E_IT, E_MEAN, E_MAX = range(7)
 HALL_ROLES = ("sat", "crah_fan_speed", "valve", "aisle_dp")
 # What is held of the weather, and what is made of several points of the plant.
-V_OADB, V_OAWB, V_OADB_SEEN_S, V_OAWB_SEEN_S = range(4)
+V_OADB, V_OAWB, V_OADB_SEEN_S, V_OAWB_SEEN_S, V_VAPOUR_PA = range(5)
 S_DEWPOINT, S_HOTTEST, S_MEASURED, S_ASSUMED = range(4)
 
 
@@ -125,9 +127,19 @@ def read_racks(value: F64, at: I64, start: I64, quorum_ratio: float, scratch: F6
 
 
 @kernel
-def follow_weather(value: F64, at: I64, now_s: float, design_wb_c: float, held: F64, assumed: I8) -> None:
+def moister_wet_bulb_c(oadb_c: float, vapour_pa: float, silent_s: float, pressure_pa: float) -> float:
+    """Wet bulb [°C] of air at this dry bulb that held so much vapour [Pa] when it was last known, and may hold more by now."""
+    more = 1.0 + MOISTER_RATIO + MOISTER_RATIO_PER_S * silent_s
+    return wet_bulb_c(oadb_c, min(more * vapour_pa / saturation_pressure_pa(oadb_c), 1.0), pressure_pa)
+
+
+@kernel
+def follow_weather(
+    value: F64, at: I64, now_s: float, design_wb_c: float, pressure_pa: float, held: F64, assumed: I8
+) -> None:  # fmt: skip
     """Dry and wet bulb into `held` [°C]; stale weather is held for an hour, then the design day is assumed, and marked. A dry
-    bulb alone is assumed over the wet bulb that is known: the design day's beside a winter's is no weather."""
+    bulb alone is assumed over the wet bulb that is known: the design day's beside a winter's is no weather. A wet bulb alone
+    is that of the last known moisture and some more, at most the design day's."""
     for k in range(2):
         now_c = value[at[k]] if at[k] >= 0 else math.nan
         assumed[k] = 0
@@ -136,8 +148,14 @@ def follow_weather(value: F64, at: I64, now_s: float, design_wb_c: float, held: 
         elif now_s - held[V_OADB_SEEN_S + k] > WEATHER_HOLD_S:
             held[k] = design_wb_c
             assumed[k] = 1
+    if held[V_OADB_SEEN_S] == now_s and held[V_OAWB_SEEN_S] == now_s:
+        dewpoint_c = dew_point_from_wet_bulb_c(held[V_OADB], min(held[V_OAWB], held[V_OADB]), pressure_pa)
+        held[V_VAPOUR_PA] = saturation_pressure_pa(dewpoint_c)
     if assumed[V_OADB] == 1:
         held[V_OADB] = held[V_OAWB] + DRY_OVER_WET_K
+    elif assumed[V_OAWB] == 1 and not math.isnan(held[V_VAPOUR_PA]):
+        moist_c = moister_wet_bulb_c(held[V_OADB], held[V_VAPOUR_PA], now_s - held[V_OAWB_SEEN_S], pressure_pa)
+        held[V_OAWB] = min(moist_c, design_wb_c)
 
 
 @kernel
@@ -172,7 +190,7 @@ def estimate_all(
     follow_meters(value, meters, meter_start, halls, now_s, it_last_w, it_seen_s, scratch, assumed[:count])
     seen[E_IT] = it_last_w
     quorum = read_racks(value, racks, rack_start, quorum_ratio, scratch, seen[E_MEAN], seen[E_MAX])
-    follow_weather(value, weather, now_s, design_wb_c, held, assumed[count:])
+    follow_weather(value, weather, now_s, design_wb_c, pressure_pa, held, assumed[count:])
     fill_conditions(held, pressure_pa, it_last_w, seen[E_MEAN], halls, w)
     for k in range(own.shape[0]):
         pick(value, own[k], seen[k])
@@ -224,7 +242,7 @@ class Estimator:
         count = len(names)
         self._it_last_w = np.array([room.hall_params(row).it_power_nom_w for row in halls])
         self._it_seen_s = np.full(count, -np.inf)
-        self._held = np.array([self._design_wb_c + DRY_OVER_WET_K, self._design_wb_c, -np.inf, -np.inf])
+        self._held = np.array([self._design_wb_c + DRY_OVER_WET_K, self._design_wb_c, -np.inf, -np.inf, np.nan])
         self._value, self._scratch = np.zeros(len(table)), np.zeros(len(table))
         self._assumed = np.zeros(count + 2, dtype=np.int8)
         self._assumptions = (*(f"it_power[{h}]" for h in range(count)), "oadb", "oawb")

@@ -143,15 +143,16 @@ class Tick:
         self.conditions = est.w
         sick = self._sick_loops(est, dt_s)
         est = self._loops.steadied(est, sick)
-        if not sick:
-            self._calibrate(est, snap, dt_s)
+        self._calibrate(est, snap, dt_s, sick)
         self._hear(est)
         follow_peak(est.w[W_HALL:], dt_s / PEAK_TAU_S, self._peak_w)
         there = est if self.modes.granted in modes.PUBLISHING else self._own_view.there or est
         demand = self._demand.step(est.w, there.sat_c, there.inlet_mean_c, est.aisle_dp_pa, est.fan_speed, dt_s)
         baseline_u = self._rules_step(est, demand, dt_s)
         last = self.shield.last if self.shield.last is not None else baseline_u
-        est = self.zones.observe(est, last[U_HALL::2], dt_s, {s.loop for s in sick})
+        followed = self._mode_before in modes.PUBLISHING and gateway.confirmed and not est.plant["bms_remote"] < 0.5
+        fan_sp = last[U_HALL + 1 :: 2] if followed else np.full(len(self.halls), np.nan)
+        est = self.zones.observe(est, last[U_HALL::2], fan_sp, demand, dt_s, {s.loop for s in sick})
         measured_u = as_setpoints(est)
         own_u = self.rules.present(measured_u, last, est.w)
         baseline_u = self._baseline_u = np.where(self.rules.owned, own_u, baseline_u)
@@ -161,7 +162,6 @@ class Tick:
         available = self._available(est)
         asked = last[U_CHILLERS] if self._seq > 1 else np.nan
         self._lost = self._machines.observe(est, asked, lambda: self.shield.carries(last, est.w, 0.0, 1.0, 1.0))
-        followed = self._mode_before in modes.PUBLISHING and gateway.confirmed and not est.plant["bms_remote"] < 0.5
         self._effects.observe(est, measured_u, last, followed, dt_s)
         ride_s = self._ride_through(est, actual_u, demand, available)
         proposal, u_policy, policy_fault = self._propose(est, available)
@@ -215,11 +215,11 @@ class Tick:
             self._heard = True
             self._demand.forget()
 
-    def _calibrate(self, est: Estimate, snap: Snapshot, dt_s: float) -> None:
-        """Let the gains follow; the planner and the meters of the page work with them, the shield never."""
-        if self._calibrator is None:
+    def _calibrate(self, est: Estimate, snap: Snapshot, dt_s: float, sick: list[Sickness]) -> None:
+        """Let the gains follow, where no loop is sick; planner and meters of the page work with them, the shield never."""
+        if self._calibrator is None or sick:
             return
-        self._calibrator.observe(est, snap.value, dt_s)
+        self._calibrator.observe(self.zones.as_held(est), snap.value, dt_s)
         if not 0.0 <= est.now_s - self._adopted_s < ADOPT_EVERY_S:
             self._adopted_s = est.now_s
             self._model = self._calibrator.calibrated()

@@ -1,5 +1,5 @@
-"""Halls that are not like the others: a coil that has lost its surface, a valve that does not move, a supply sensor that
-lies. One such hall pins water and pressure for all, unless the planner knows and the operator is told.
+"""Halls that are not like the others: a coil that has lost its surface, a valve that does not move, a sensor of supply air
+or of fan speed that lies. One such hall pins water and pressure for all, unless the planner knows and the operator is told.
 
 Every hall's coil is followed through its valve in steady moments. What stands out against the other halls is a finding.
 """
@@ -34,12 +34,15 @@ OBSERVE_MAX_S = 60.0
 WEAK_COIL, SENSOR_K, FINDING_S = 0.75, 1.2, 1800.0
 STILL_RATIO, STILL_S, ASTRAY_K, FULL_VALVE = 0.01, 900.0, 0.7, 0.97
 TALE_S = 900.0
+# Fans that are said to move less than the servers draw, and less than was asked of them, over an aisle that has its air.
+FAN_SHORT_RATIO, FAN_ASTRAY_RATIO, AISLE_HAS_AIR_PA, FAN_TALE_S = 0.93, 0.05, -1.0, 300.0
 
 
 KINDS = {
     "weak_coil": "the coil carries {0:.2f} of what its record says, seen through its valve: fouled, or short of water",
     "supply_sensor": "the racks stand {0:+.1f} K from the supply air against the other halls: its sensor is off by as much",
     "valve_still": "the valve does not move while the supply air is {0:+.1f} K from its setpoint",
+    "fan_sensor": "the fans are said to be {0:+.2f} from what they were asked for, and the aisle has its air: the reading is off",
 }
 
 
@@ -161,43 +164,65 @@ class Zones:
         self._sat_c, self._load_w = np.full(count, np.nan), np.full(count, np.nan)
         self._gap_k, self._off_k, self._astray_k = (np.full(count, np.nan) for _ in range(3))
         self._valve, self._still_s, self._tale_s = np.full(count, np.nan), np.zeros(count), np.zeros(count)
+        self._fan_sp, self._fan_off, self._fan_tale_s = np.full(count, np.nan), np.zeros(count), np.zeros(count)
         self._steady, self._sat_sp_c = np.zeros(count, dtype=np.bool_), np.full(count, np.nan)
         self._lasting_s: dict[tuple[int, str], float] = {}
         self._suspect: Finding | None = None
         self._observed_s = -np.inf
 
-    def observe(self, est: Estimate, sat_sp_c: F64, dt_s: float, sick: Set[int] = frozenset()) -> Estimate:
-        """Take what is measured now; `sat_sp_c` are the supply air setpoints in force, `sick` halls whose valve loop tells
-        nothing of their coil. Returns `est` with supply air as the loops hold it, where a sensor tells another tale."""
+    def observe(
+        self, est: Estimate, sat_sp_c: F64, fan_sp: F64, demand: F64, dt_s: float, sick: Set[int] = frozenset()
+    ) -> Estimate:
+        """Take what is measured now; `sat_sp_c` and `fan_sp` are the setpoints in force (NaN: nobody follows them), `demand`
+        the fan speeds that the servers need, `sick` halls whose valve loop tells nothing of their coil. Returns `est` as
+        `as_held` has it."""
         find_steady(est.w[W_HALL:], est.sat_c, dt_s, self._load_w, self._sat_c, self._steady)
+        self._fan_sp[:] = fan_sp
         since_s = est.now_s - self._observed_s
         if 0.0 <= since_s < OBSERVE_EVERY_S:
-            return self._as_held(est)
+            return self.as_held(est)
         since_s = min(max(since_s, 0.0), OBSERVE_MAX_S)
         self._observed_s = est.now_s
         self._steady[[h for h in sick if h < len(self._steady)]] = False
         self._sat_sp_c[:] = sat_sp_c  # every second entry of the setpoints: a stride of its own is another signature
+        held = self.as_held(est)
         observe_halls(
-            est.it_w, est.fan_speed, est.sat_c, self._as_held(est).sat_c, est.valve, est.inlet_mean_c, self._sat_sp_c,
+            est.it_w, held.fan_speed, est.sat_c, held.sat_c, est.valve, est.inlet_mean_c, self._sat_sp_c,
             est.plant["chwst"], est.plant["chw_dp"], self._head_pa, est.w[W_PRESSURE], self._halls, self._steady, since_s,
             self._log, self._known_s, self._gap_k, self._off_k, self._astray_k, self._valve, self._still_s,
         )  # fmt: skip
         told = np.where(self._tale_s >= TALE_S, 2.0, 1.0)  # it takes more to be believed again
         tale = (np.abs(self._astray_k) > ASTRAY_K / told) & (np.abs(self._off_k + self._astray_k) < ASTRAY_K * told)
         self._tale_s = np.where(tale, self._tale_s + since_s, 0.0)
+        self._hear_fans(est, demand, since_s)
         self._weigh(since_s)
-        return self._as_held(est)
+        return self.as_held(est)
 
     def suspect(self) -> Finding | None:
         """The hall that stands out most, once it has done so for a while."""
         return self._suspect
 
-    def _as_held(self, est: Estimate) -> Estimate:
+    def _hear_fans(self, est: Estimate, demand: F64, since_s: float) -> None:
+        """For how long the speed reading has been contradicted; what it says in agreement counts for it again."""
+        short = (est.fan_speed < FAN_SHORT_RATIO * np.minimum(demand, 1.0)) & (est.aisle_dp_pa > AISLE_HAS_AIR_PA)
+        self._fan_off = est.fan_speed - self._fan_sp
+        told = short & (self._fan_off < -FAN_ASTRAY_RATIO)
+        agrees = np.abs(self._fan_off) <= FAN_ASTRAY_RATIO
+        tale_s = self._fan_tale_s + np.where(told, since_s, np.where(agrees, -since_s, 0.0))
+        self._fan_tale_s = np.clip(tale_s, 0.0, 2.0 * FAN_TALE_S)
+
+    def as_held(self, est: Estimate) -> Estimate:
         """`est`, with supply air as its loops hold it: less what a sensor has long been astray from a setpoint that the racks
         say is kept. That is the sensor's error: taken for air, it would have racks that stand where they should look out of
-        place, and air that stands still about to change."""
-        told = self._tale_s >= TALE_S
-        return est._replace(sat_c=est.sat_c - np.where(told, self._astray_k, 0.0)) if told.any() else est
+        place, and air that stands still about to change. And with fans as they were asked for, where the aisle has long said
+        that they are there and still does: fans that seem to stay behind leave nothing in hand for a load step."""
+        told, fans = self._tale_s >= TALE_S, self._fan_tale_s >= FAN_TALE_S
+        if told.any():
+            est = est._replace(sat_c=est.sat_c - np.where(told, self._astray_k, 0.0))
+        if fans.any():
+            fans &= (est.aisle_dp_pa > AISLE_HAS_AIR_PA) & np.isfinite(self._fan_sp)
+            est = est._replace(fan_speed=np.where(fans, self._fan_sp, est.fan_speed))
+        return est
 
     def _weigh(self, since_s: float) -> None:
         """Each finding has a clock of its own: two that take turns at being the worst must not hide each other."""
@@ -214,6 +239,8 @@ class Zones:
         others_medians(self._gap_k, others[0])
         others_medians(factors, others[1])
         columns = (self._gap_k, others[0], factors, others[1], self._astray_k, self._still_s, self._valve)
+        for h in np.flatnonzero(self._fan_tale_s >= FAN_TALE_S).tolist():
+            found.append((1.0, Finding(h, "fan_sensor", float(self._fan_off[h]))))
         seen = zip(*(column.tolist() for column in columns), strict=True)
         for h, (gap_k, others_gap_k, factor, others_factor, astray_k, still_s, valve) in enumerate(seen):
             off_k = gap_k - others_gap_k
