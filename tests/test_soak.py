@@ -20,7 +20,7 @@ from tools.unshielded import take_shield_off
 STRIDE_S = 5.0
 # Episodes in which something was found once (see docs/SAFETY.md), and such as cover links, people and broken machines.
 SAMPLE = (
-    ("adversary", 34), ("random", 42), ("adversary", 331), ("adversary", 395), ("random", 316),
+    ("adversary", 34), ("random", 42), ("adversary", 331), ("adversary", 395), ("random", 316), ("random", 332),
 )  # fmt: skip
 
 
