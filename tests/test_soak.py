@@ -50,6 +50,17 @@ def test_episode_is_its_kind_and_seed(stage: soak.Stage) -> None:
     assert met == {*WISHES, *NETWORKS}
 
 
+def test_a_run_goes_on_until_something_changes_that_an_episode_runs_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was played counts as long as controller, gateway, plant, soak, site and policy are what they were."""
+    reached = {path.relative_to(soak.ROOT).as_posix() for path in soak.sources()}
+    assert {"coolctl/control/shield.py", "coolctl/lease.py", "sim_plant/physics.py", "tools/soak_chain.py"} <= reached
+    assert not any(path.startswith(("coolctl/bench/", "coolctl/web/", "tests/")) for path in reached)
+    before = soak.source_hash()
+    assert soak.source_hash() == before
+    monkeypatch.setattr(soak, "sources", lambda: [Path(__file__)])
+    assert soak.source_hash() != before
+
+
 def test_what_raises_is_a_violation(stage: soak.Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Tick, "step", lambda *_: 1 / 0)
     assert "ZeroDivisionError" in soak.play(stage, "random", 0, STRIDE_S)["violations"][0]

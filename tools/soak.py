@@ -17,6 +17,7 @@ import time
 import traceback
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from modulefinder import ModuleFinder
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,13 +27,12 @@ sys.path.insert(0, str(ROOT))
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 from coolctl.edge.onnx_policy import load_policy  # noqa: E402
-from coolctl.jit import source_hash as product_hash  # noqa: E402
 from coolctl.site import Site, load_site  # noqa: E402
 from sim_plant.lumped import lumped_site  # noqa: E402
 from tools.marks import write_between  # noqa: E402
 from tools.soak_episodes import KINDS, YEAR_PIECES, draw, run  # noqa: E402
 
-SITE = ROOT / "config" / "sites" / "hall1mw.toml"
+SITE, POLICY = ROOT / "config" / "sites" / "hall1mw.toml", "default"
 PAGE, MARK = ROOT / "docs" / "SAFETY.md", "soak"
 RESULTS = ROOT / "build" / "soak.jsonl"
 ASKED = {"random": "30,000 episodes", "adversary": "10,000 episodes", "year": "31.5 M ticks"}
@@ -56,14 +56,22 @@ class Stage(NamedTuple):
 
 def stage() -> Stage:
     fine = load_site(SITE)
-    return Stage(fine, lumped_site(fine), load_policy("default"))
+    return Stage(fine, lumped_site(fine), load_policy(POLICY))
+
+
+def sources() -> list[Path]:
+    """Every module of this project that an episode can reach."""
+    finder = ModuleFinder([str(ROOT)])
+    finder.run_script(str(ROOT / "tools" / "soak_episodes.py"))
+    return sorted(Path(m.__file__) for m in finder.modules.values() if m.__file__)
 
 
 def source_hash() -> str:
-    """Of the product, the plant and the soak itself."""
-    digest = hashlib.sha256(product_hash().encode())
-    for name in ("adversaries", "soak_chain", "soak_episodes"):
-        digest.update((ROOT / "tools" / f"{name}.py").read_bytes())
+    """Of what an episode runs on: modules, site and policy. A change of anything else begins nothing anew."""
+    digest = hashlib.sha256()
+    for path in sources():
+        digest.update(path.read_bytes())
+    digest.update(load_site(SITE).config_hash.encode() + load_policy(POLICY).model_hash.encode())
     return digest.hexdigest()[:16]
 
 
