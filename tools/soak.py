@@ -63,7 +63,8 @@ def sources() -> list[Path]:
     """Every module of this project that an episode can reach."""
     finder = ModuleFinder([str(ROOT)])
     finder.run_script(str(ROOT / "tools" / "soak_episodes.py"))
-    return sorted(Path(m.__file__) for m in finder.modules.values() if m.__file__)
+    files: list[str | None] = [module.__file__ for module in finder.modules.values()]  # type: ignore[attr-defined]
+    return sorted(Path(name) for name in files if name)
 
 
 def source_hash() -> str:
