@@ -148,8 +148,7 @@ class Link:
 
     def restart_clock(self) -> None:
         """A simulated plant has started anew: nothing seen before counts as fresh or as old."""
-        self.store.t_seen_s[:] = -math.inf
-        self.store.t_source_s[:] = -math.inf
+        self.store.restart()
         self._gateway_s = self._ack_s = self._publishing_s = -math.inf
 
     # -- out

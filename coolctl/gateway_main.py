@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from coolctl import lease
-from coolctl.dialects import ON_CHANGE, decoder_for
+from coolctl.dialects import decoder_for
 from coolctl.dialects.decoder import SPARKPLUG
 from coolctl.dialects.output import Output
 from coolctl.dialects.sparkplug_out import HostState
@@ -22,7 +22,7 @@ from coolctl.edge.sdnotify import notify
 from coolctl.gateway import TICK_S, EpochFile, GatewayCore, Out
 from coolctl.journal_lines import GatewayLines, journal_of
 from coolctl.paths import state_folder
-from coolctl.points import Point, PointTable, Quality, each
+from coolctl.points import ON_CHANGE, Point, PointTable, Quality, each
 from coolctl.proof import PASSED, ProofTest, Seen
 from coolctl.site import Site, load_site
 from coolctl.strict_json import Rejected

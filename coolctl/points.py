@@ -6,6 +6,7 @@ unit and the physically possible range, so that a wrong unit on the wire is refu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
@@ -32,6 +33,9 @@ class Quality(IntEnum):
     OUT_OF_RANGE = 4
     IMPLAUSIBLE = 5
 
+
+ON_CHANGE = ("dsx", "sparkplug-b")  # their sources speak when something changes, and seldom else: stamps are of the change
+CLOCK_DRIFT_RATIO = 1e-3  # by which two clocks may part, each of them held by NTP or by none
 
 GOOD, STALE, OUT_OF_RANGE = int(Quality.GOOD), int(Quality.STALE), int(Quality.OUT_OF_RANGE)
 
@@ -180,6 +184,7 @@ class PointTable:
         self.low = np.array([p.low for p in self.points])
         self.high = np.array([p.high for p in self.points])
         self.age_max_s = np.array([p.age_max_s for p in self.points])
+        self.stamped = np.array([p.dialect not in ON_CHANGE for p in self.points], dtype=np.bool_)
         self.scale = np.array([UNITS[p.unit].scale for p in self.points])
         self.offset = np.array([UNITS[p.unit].offset for p in self.points])
 
@@ -215,13 +220,28 @@ class Snapshot(NamedTuple):
 
 
 @kernel
+def heard_at(now_s: float, t_source_s: float, newest_s: float, least_lag_s: float) -> tuple[float, float]:
+    """When, by our own clock, a value would have come had it not been on its way longer than its source's quickest [s], and
+    that quickest one's lag, in which the two clocks' distance is [s].
+
+    `newest_s` is the stamp of the value before; a `least_lag_s` of NaN: this source's stamps do not tell. A stamp that comes
+    again, or none, tells nothing either; a clock that was set back begins anew.
+    """
+    if math.isnan(least_lag_s) or not t_source_s > newest_s:
+        return now_s, now_s - t_source_s if t_source_s < newest_s and not math.isnan(least_lag_s) else least_lag_s
+    lag_s = now_s - t_source_s
+    least_s = min(lag_s, least_lag_s + CLOCK_DRIFT_RATIO * (t_source_s - newest_s))
+    return now_s - (lag_s - least_s), least_s
+
+
+@kernel
 def take_values(
     at: I64, value: F64, t_source_s: float, now_s: float, low: F64, high: F64, age_max_s: F64, held: F64, t_seen_s: F64,
-    held_source_s: F64, t_refused_s: F64, quality: I8,
-) -> tuple[int, int, int]:  # fmt: skip
+    held_source_s: F64, t_refused_s: F64, least_lag_s: F64, quality: I8,
+) -> tuple[int, int, int, int]:  # fmt: skip
     """Good values of the points `at` from one source time into the arrays of a store, as the samples one by one. Returns how
-    many came from a clock set back, were older than the newest, and were out of range."""
-    set_back, older, outside = 0, 0, 0
+    many came from a clock set back, were older than the newest, came too late, and were out of range."""
+    set_back, older, late, outside = 0, 0, 0, 0
     for k in range(at.shape[0]):
         i = at[k]
         if t_source_s < held_source_s[i]:
@@ -232,12 +252,14 @@ def take_values(
                 continue
             set_back += 1
         t_refused_s[i] = np.inf
+        t_seen_s[i], least_lag_s[i] = heard_at(now_s, t_source_s, held_source_s[i], least_lag_s[i])
+        late += 1 if now_s - t_seen_s[i] > age_max_s[i] else 0
         if t_source_s == t_source_s:
             held_source_s[i] = t_source_s
         inside = low[i] <= value[k] <= high[i]
         outside += 0 if inside else 1
-        held[i], t_seen_s[i], quality[i] = value[k], now_s, GOOD if inside else OUT_OF_RANGE
-    return set_back, older, outside
+        held[i], quality[i] = value[k], GOOD if inside else OUT_OF_RANGE
+    return set_back, older, late, outside
 
 
 @kernel
@@ -268,6 +290,10 @@ class SampleStore:
 
     A source whose clock was set back would be refused until it has caught up, perhaps for a day. So once the stored value
     has gone stale on our own clock, a source time that moves on from the last refused one is believed again.
+
+    A value is as old as it was on its way, where its stamps tell: by how much longer than the quickest one of its source. So
+    what a slow link or a gateway's buffer delivers late is not taken for the present. Not told is what has been late from the
+    first message on: then the two clocks may as well be apart.
     """
 
     def __init__(self, table: PointTable):
@@ -276,6 +302,7 @@ class SampleStore:
         self.t_seen_s = np.full(len(table), -np.inf)
         self.t_source_s = np.full(len(table), -np.inf)
         self._t_refused_s = np.full(len(table), np.inf)
+        self._least_lag_s = np.where(table.stamped, np.inf, np.nan)
         self.quality = np.zeros(len(table), dtype=np.int8)
         self.rejects: dict[str, int] = {}
         self._names: tuple[str, ...] = ()
@@ -301,24 +328,33 @@ class SampleStore:
                     continue
                 self.reject("source_clock_set_back")
             self._t_refused_s[i] = np.inf
+            seen_s, self._least_lag_s[i] = heard_at(now_s, t_source_s, self.t_source_s[i], self._least_lag_s[i])
+            if now_s - seen_s > self.table.age_max_s[i]:
+                self.reject("late")
             if t_source_s == t_source_s:
                 self.t_source_s[i] = t_source_s
             if quality == Quality.GOOD and not (self.table.low[i] <= value <= self.table.high[i]):
                 self.reject("out_of_range")
                 quality = Quality.OUT_OF_RANGE
             self.value[i] = value
-            self.t_seen_s[i] = now_s
+            self.t_seen_s[i] = seen_s
             self.quality[i] = quality
 
     def _put_batch(self, batch: Batch, now_s: float) -> None:
         """As the samples one by one, at once."""
-        set_back, older, outside = take_values(
+        set_back, older, late, outside = take_values(
             batch.i, batch.value, float(batch.t_source_s), float(now_s), self.table.low, self.table.high, self.table.age_max_s,
-            self.value, self.t_seen_s, self.t_source_s, self._t_refused_s, self.quality,
+            self.value, self.t_seen_s, self.t_source_s, self._t_refused_s, self._least_lag_s, self.quality,
         )  # fmt: skip
         self.reject("source_clock_set_back", set_back)
         self.reject("older_than_newest", older)
+        self.reject("late", late)
         self.reject("out_of_range", outside)
+
+    def restart(self) -> None:
+        """The clock began anew: nothing heard before counts as fresh, as old or as quick."""
+        self.t_seen_s[:] = self.t_source_s[:] = -np.inf
+        self._least_lag_s = np.where(self.table.stamped, np.inf, np.nan)
 
     def forget(self, i: NDArray[np.int64]) -> None:
         """What was heard of the points `i` counts no longer, as if it had grown old."""

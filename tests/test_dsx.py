@@ -15,11 +15,11 @@ from conftest import SITE
 from mutate import mutations
 from virtual import Client, VirtualStack, cut, to
 
-from coolctl.dialects import NAMES, ON_CHANGE, Decoder, Sources
+from coolctl.dialects import NAMES, Decoder, Sources
 from coolctl.dialects.dsx import ENG_UNITS, decode_metadata, metadata_topic, parse_topic
 from coolctl.dialects.dsx_out import DsxWriter
 from coolctl.edge.mqtt import MqttSettings
-from coolctl.points import Point, PointTable, Quality, SampleStore, each
+from coolctl.points import ON_CHANGE, Point, PointTable, Quality, SampleStore, each
 from coolctl.proof import PASSED
 from coolctl.site import Site, load_site
 from coolctl.strict_json import Rejected

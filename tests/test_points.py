@@ -146,6 +146,65 @@ def test_store_old_message_replayed_for_ever_is_never_believed(store: SampleStor
     assert np.isnan(store.snapshot(59.0).value[0]) and store.rejects == {"older_than_newest": 59}
 
 
+def test_store_what_was_long_on_its_way_is_as_old_as_that(store: SampleStore) -> None:
+    """A link that delivers ten seconds late, in order: each value is newer than the one before, and none is of this moment."""
+    for k in range(10):
+        store.put([Sample(0, 12.0, 1e9 + k, Quality.GOOD)], k + 0.5 * (k % 3))  # whatever the clocks are apart
+    assert store.snapshot(9.0).value[0] == 12.0 and not store.rejects
+    for k in range(20, 40):
+        store.put([Sample(0, 13.0, 1e9 + k - 10.0, Quality.GOOD)], float(k))
+        snap = store.snapshot(float(k))
+        assert np.isnan(snap.value[0]) and snap.quality[0] == Quality.STALE and 9.9 < snap.age_s[0] <= 10.0
+    assert store.rejects == {"late": 20}
+    store.put([Sample(0, 14.0, 1e9 + 38.0, Quality.GOOD)], 40.0)
+    assert store.snapshot(40.0).value[0] == 14.0 and store.snapshot(40.0).age_s[0] == pytest.approx(2.0, abs=0.05)
+    store.put([Sample(0, 15.0, 1e9 + 41.0, Quality.GOOD)], 41.0)
+    assert store.snapshot(41.0).age_s[0] < 0.05
+
+
+@pytest.mark.parametrize(
+    ("stamps", "why"),
+    [
+        ([100.0, 100.0, 100.0, 100.0], "it repeats the stamp of the last change"),
+        ([NAN, NAN, NAN, NAN], "it has no stamps"),
+        ([100.0, 130.0, 160.0, 190.0], "clock and stamps go alike"),
+        ([100.0, 129.98, 159.96, 189.94], "its clock is slow, as a free-running one may be"),
+        ([100.0, 200.0, 300.0, 400.0], "its clock was set forward: what was quick is quicker now"),
+    ],
+)
+def test_store_is_misled_by_no_honest_stamp(store: SampleStore, stamps: list[float], why: str) -> None:
+    for k, stamp in enumerate(stamps):
+        store.put([Sample(0, 12.0, stamp, Quality.GOOD)], 30.0 * k)
+        assert store.snapshot(30.0 * k).age_s[0] == pytest.approx(0.0, abs=0.01), why
+
+
+def test_store_a_clock_that_is_set_back_begins_anew_and_then_tells_again(store: SampleStore) -> None:
+    store.put([Sample(0, 12.0, 5000.0, Quality.GOOD)], 0.0)
+    for k in range(1, 9):
+        store.put([Sample(0, 13.0, float(k), Quality.GOOD)], float(k))
+    assert store.snapshot(8.0).value[0] == 13.0 and store.snapshot(8.0).age_s[0] == 0.0
+    store.put([Sample(0, 14.0, 9.0, Quality.GOOD)], 20.0)
+    assert store.snapshot(20.0).age_s[0] == pytest.approx(11.0, abs=0.05)
+
+
+def test_store_stamps_of_changes_say_nothing_of_the_way() -> None:
+    """Of a point that speaks on change, what comes first may have changed last an hour ago."""
+    store = SampleStore(PointTable([replace(CHWST, dialect="sparkplug-b")]))
+    for now_s, stamp in ((0.0, 5000.0), (10.0, 5010.0), (60.0, 5020.0)):
+        store.put([Sample(0, 12.0, stamp, Quality.GOOD)], now_s)
+        assert store.snapshot(now_s).age_s[0] == 0.0
+
+
+def test_store_after_a_lost_link_the_buffered_past_is_not_the_present(store: SampleStore) -> None:
+    store.put([Sample(0, 12.0, 100.0, Quality.GOOD)], 0.0)
+    store.forget(np.array([0]))
+    store.put([Sample(0, 13.0, 130.0, Quality.GOOD)], 60.0)
+    assert np.isnan(store.snapshot(60.0).value[0])
+    store.restart()  # a plant that begins anew: nothing of it is known
+    store.put([Sample(0, 13.0, 7.0, Quality.GOOD)], 100.0)
+    assert store.snapshot(100.0).value[0] == 13.0 and store.snapshot(100.0).age_s[0] == 0.0
+
+
 def test_store_points_do_not_touch_each_other(store: SampleStore) -> None:
     store.put([Sample(0, 12.0, 50.0, Quality.GOOD), Sample(1, 6e5, 10.0, Quality.GOOD)], 1.0)
     store.put([Sample(0, 1.0, 49.0, Quality.GOOD), Sample(1, 7e5, 11.0, Quality.GOOD)], 2.0)
@@ -159,11 +218,11 @@ def test_store_takes_a_batch_as_its_samples_one_by_one() -> None:
     for k in range(4000):
         i = rng.permutation(len(table))[: rng.integers(1, len(table) + 1)]
         value = rng.choice([12.0, 25.0, -50.0, 1e12], len(i))
-        t_source_s = float(rng.choice([k, k - 7, k + 3600.0 * (k % 300 == 0), 5.0, NAN]))
+        t_source_s = float(rng.choice([k, k - 2, k - 7, k + 3600.0 * (k % 300 == 0), 5.0, NAN]))
         batch = Batch(i, value, t_source_s)
         whole.put([batch], float(k))
         single.put(list(each([batch])), float(k))
         for a, b in zip(whole.snapshot(float(k)), single.snapshot(float(k)), strict=True):
             assert np.array_equal(a, b, equal_nan=True)
     assert whole.rejects == single.rejects
-    assert set(whole.rejects) == {"older_than_newest", "source_clock_set_back", "out_of_range"}
+    assert set(whole.rejects) == {"older_than_newest", "source_clock_set_back", "late", "out_of_range"}

@@ -4,8 +4,8 @@ Each dialect is a pure function of topic and bytes in a file of its own; `Decode
 what is refused by reason. Nothing here raises past `Decoder.decode`, and nothing here knows a clock or a socket.
 """
 
-from coolctl.dialects.decoder import DIALECTS, NAMES, ON_CHANGE, Decoder, Sources, decoder_for
+from coolctl.dialects.decoder import DIALECTS, NAMES, Decoder, Sources, decoder_for
 from coolctl.dialects.native import encode_batch, encode_single
 from coolctl.dialects.route import Route
 
-__all__ = ["DIALECTS", "NAMES", "ON_CHANGE", "Decoder", "Route", "Sources", "decoder_for", "encode_batch", "encode_single"]
+__all__ = ["DIALECTS", "NAMES", "Decoder", "Route", "Sources", "decoder_for", "encode_batch", "encode_single"]

@@ -34,7 +34,6 @@ DIALECTS: dict[str, Reader] = {
     "thingsboard": read_thingsboard,
 }
 SPARKPLUG = "sparkplug-b"
-ON_CHANGE = ("dsx", SPARKPLUG)  # their sources speak when something changes, and seldom else
 NAMES = (*DIALECTS, SPARKPLUG)
 
 
