@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
+from coolctl.control.feedforward import AISLE_SHORT_PA
 from coolctl.points import U_CHILLERS
 from faults.rows import NOT_YET, Row
 from faults.scenes import Play, Seen, Stage, clean, never_worse, stays_safe
@@ -99,18 +100,26 @@ def head_start(*faults: str, slack_k: float = 0.5, **more: object) -> Run:
 
 
 def crah_share(share: float) -> Run:
+    """Faster than the same fans would be at that second with all of them well: the load moves by itself. And soon enough that
+    the aisle, as it is measured, is never short of air for longer than ten seconds."""
+
     def run(stage: Stage) -> str:
+        well = stage.play(Play(seconds=2400))
         seen = stage.play(Play((f"off:hall1.crahs:{share}@600",), seconds=2400))
         never_worse(seen)
         clean(seen)
-        before = seen.at(AT_S - 1).setpoints["hall1.fan_speed_sp"]
-        up = next(
-            (d.now_s - AT_S for d in seen.decisions[AT_S:] if d.setpoints.get("hall1.fan_speed_sp", 0.0) > before + 1.0), np.inf
-        )
-        assert up <= 60.0
-        return f"{seen.text()}; the others faster after {up:.0f} s"
+        speeds = [[d.setpoints.get("hall1.fan_speed_sp", 0.0) for d in s.decisions[AT_S:]] for s in (seen, well)]
+        up_s = next((k for k, (now, then) in enumerate(zip(*speeds, strict=True)) if now > then + 1.0), np.inf)
+        short_s = longest(t["aisle_pa"] < AISLE_SHORT_PA for t in seen.trace[AT_S:])
+        assert up_s <= 60.0 and short_s <= 10
+        return f"{seen.text()}; the others faster after {up_s:.0f} s; the aisle short of air for {short_s} s at a time"
 
     return run
+
+
+def longest(told: Iterable[bool]) -> int:
+    """The longest time that something held without a break [s]."""
+    return max((len(list(run)) for holds, run in itertools.groupby(told) if holds), default=0)
 
 
 def beyond_weather(stage: Stage) -> str:
@@ -220,7 +229,7 @@ ROWS = (
     Row("P08", "buffer tank shut off", "never worse", beside_own(arrange=lambda plant, t: setattr(plant, "_p", plant._p._replace(buffer_kg=1.0)) if t == AT_S else None)),
     Row("P09", "air lock in the loop", "few staging changes; never worse", tier="N", why_not=f"{NOT_YET}: the loop of the plant has no air"),
     Row("P10", "group control ignores commands", "said within 60 s; no command over and over; never worse", group_control, tier="N", short="a chiller has 420 s for its start; said a minute after that"),
-    Row("P11", "one CRAH of ten dead", "the others faster within 10 s; never worse", crah_share(0.1), short="slower than 10 s, by the aisle's pressure"),
+    Row("P11", "one CRAH of ten dead", "the others faster within 10 s; never worse", crah_share(0.1), short="slower than 10 s while the aisle has air in hand"),
     Row("P12", "a quarter of the CRAHs disabled at once", "the rules within 3 ticks, the others faster within 10 s; never worse", crah_share(0.25), short="the policy stays, its fans follow"),
     Row("P13", "CRAHs stop when remote control is lost", "refused at the proof test", held_by="tests/test_gateway.py::test_proof_that_ends_with_units_off_refuses_to_arm"),
     Row("P14", "adjacent units fight", "spread of commands bounded", tier="N", why_not=f"{NOT_YET}: one setpoint a hall"),

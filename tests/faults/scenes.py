@@ -118,8 +118,9 @@ def _run_ours(site: Site, policy: object, p: Play, seed: int, mode: str, seen: S
         audit.look(d, snap, inlet_c=float(t.rack_inlet_c.max()), plant_fault=machine_fault or p.arrange is not None)
         seen.decisions.append(d)
         seen.trace.append(
-            {"unmet_w": t.unmet_w, "chiller_w": t.chiller_w, "dewpoint_c": t.dewpoint_c, "fan_travel": t.fan_travel}
-        )
+            {"unmet_w": t.unmet_w, "chiller_w": t.chiller_w, "dewpoint_c": t.dewpoint_c, "fan_travel": t.fan_travel,
+             "aisle_pa": readings.get("hall1.aisle_dp", np.nan)}
+        )  # fmt: skip
         racks.append(t.rack_inlet_c)
         readings = plant.step(d.setpoints, 1.0)  # type: ignore[assignment]
     seen.felt = sum(f.felt for f in put) if put else -1

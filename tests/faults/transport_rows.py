@@ -14,7 +14,7 @@ from coolctl.points import Quality
 from faults.rows import Row
 from faults.scenes import Stage, clean, stays_safe, summary, until
 
-BMS_LOCAL_S = 30
+BMS_LOCAL_S, FLOOD_PER_S = 30, 50_000
 NASTY = (
     b"NaN", b'{"value":NaN}', b"", b"null", b'{"timestamp":1,"values":{"chwst":1e999}}', b'{"timestamp":1,"values":{"chwst":true}}',
     b'{"timestamp":1,"values":{"chwst":"21.5"}}', b'{"timestamp":1,"values":{"chwst":7,"chwst":9}}', b"\xef\xbb\xbf{}",
@@ -202,19 +202,21 @@ def nonsense(stage: Stage) -> str:
 
 
 def flood(stage: Stage) -> str:
-    """Forty times the traffic on one topic; the newest value wins and the tick keeps its time."""
+    """As much as a broker can deliver, on one topic; the newest value wins and the tick keeps its time."""
     stack = stage.armed()
     topic = telemetry(stack)[0]
     raw = json.dumps({"timestamp": 1, "values": {"chwst": 11.0}}).encode()
 
     def more(s: VirtualStack) -> None:
-        for _ in range(2000):
+        for _ in range(FLOOD_PER_S):
             s.bus.publish("intruder", topic, raw)
 
+    before = stack.one.daemon.deadline_misses
     stack.run(20, more)
+    missed = stack.one.daemon.deadline_misses - before
     stack.run(60)
-    assert stack.one.daemon.deadline_misses <= 20
-    return done(stack)
+    assert missed <= 2 and stack.one.daemon.deadline_misses == before + missed
+    return done(stack, f"{missed} of 20 ticks late")
 
 
 def retained(stage: Stage) -> str:
@@ -342,7 +344,7 @@ ROWS = (
     Row("T09", "same values for ever under fresh stamps", "frozen points doubted within 30 min; safe", stuck_stream, tier="N"),
     Row("T10", "NaN, 1e999, null, text, duplicate keys, bombs, 1 MB on every topic", "refused and counted; control goes on", nonsense),
     Row("T11", "decoder fed 60,000 mutated messages", "finite samples only", held_by="tests/test_wire.py::test_decoder_survives_any_mutation_with_finite_samples_only"),
-    Row("T12", "50,000 messages a second on one topic", "tick in time", flood, tier="N", short="played with 2,000 a second"),
+    Row("T12", "50,000 messages a second on one topic", "tick in time", flood, tier="N"),
     Row("T13", "retained leftovers on every topic", "none used", retained),
     Row("T14", "broker gone for 10 s", "the lease outlives it or own control; back by itself", broker_away(10)),
     Row("T14a", "broker gone for 60 s", "own control at TTL; back by itself", broker_away(60)),
