@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from coolctl.edge.metrics_text import FAMILIES, PointsText
+from coolctl.edge import metrics_text
+from coolctl.edge.metrics_text import FAMILIES, FamiliesText, PointsText
 
 POINTS = (("hall1.sat", "sat", "celsius"), ('odd "name"\\ of\na person', "valve", "ratio"), ("plant.it", "it_power", "watts"))
 
@@ -37,7 +39,49 @@ def test_text_is_the_librarys(site: str, values: tuple[float, ...]) -> None:
     columns = (np.array(values), np.array([0.0, 1.5, np.inf]), np.array([1, 3, 0], dtype=np.int8))
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Families(site, columns))
-    assert PointsText(site, POINTS).render(*columns) == generate_latest(registry)
+    assert PointsText(site, POINTS).render(*columns).encode() == generate_latest(registry)
+
+
+def families(site: str, values: tuple[float, ...]) -> list[Metric]:
+    """One of each kind that there is, names and labels as they come."""
+    gauge = GaugeMetricFamily("some_ratio", "with a \\ and\na line", labels=["site", "mode"])
+    bare = GaugeMetricFamily("bare_seconds", "no label", value=values[0])
+    counter = CounterMetricFamily("refused_total", "counted", labels=["site", "reason"])
+    histogram = HistogramMetricFamily("took_seconds", "in buckets", labels=["site"])
+    for k, value in enumerate(values):
+        gauge.add_metric([site, f"mode {k}"], value)
+        counter.add_metric([site, f'"{k}"'], value)
+    histogram.add_metric([site], [("0.1", 1.0), ("+Inf", 3.0)], values[0])
+    return [gauge, bare, counter, histogram, GaugeMetricFamily("empty_ratio", "without a sample", labels=["site"])]
+
+
+class _Kept(Collector):
+    def __init__(self, found: list[Metric]):
+        self.found = found
+
+    def collect(self) -> list[Metric]:
+        return self.found
+
+
+def test_families_are_the_librarys_whatever_changes_from_scrape_to_scrape() -> None:
+    text = FamiliesText()
+    for site in ("hall1mw", 'a "site"\\'):
+        for values in ((1.0, 0.25), (2e6, np.nan), (3.0,), (np.inf, -0.0, 7.0)):
+            found = families(site, values)
+            registry = CollectorRegistry(auto_describe=False)
+            registry.register(_Kept(found))
+            samples = [list(family.samples) for family in found]
+            assert text.render(found).encode() == generate_latest(registry)
+            assert [family.samples for family in found] == samples  # what is not ours is not changed
+
+
+def test_names_and_labels_are_written_by_the_library_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    text, asked = FamiliesText(), []
+    monkeypatch.setattr(metrics_text, "generate_latest", lambda one: asked.append(one) or generate_latest(one))
+    text.render(families("a", (1.0, 2.0)))
+    first = len(asked)
+    text.render(families("a", (3.0, 4.0)))
+    assert first > 10 and len(asked) == first
 
 
 def test_names_are_written_anew_only_for_other_points() -> None:

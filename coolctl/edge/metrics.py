@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 from coolctl import __version__
 from coolctl.edge.metrics_http import Served
-from coolctl.edge.metrics_text import PointsText
+from coolctl.edge.metrics_text import FamiliesText, PointsText
 
 F64 = NDArray[np.float64]
 
@@ -71,7 +71,7 @@ GAUGES = (
         "coolctl_setpoint_without_effect_ratio",
         "1 while the plant says that it follows a setpoint and does not; the decision says which",
     ),
-    ("coolctl_hall_suspect_ratio", "1 while a hall's coil, valve or supply sensor stands out; the decision says which"),
+    ("coolctl_hall_suspect_ratio", "1 while a hall's coil, valve, supply or fan sensor stands out; the decision says which"),
     ("coolctl_inlet_bias_kelvin", "measured minus modelled hottest inlet"),
     ("coolctl_clean_seconds", "how long the evidence has been clean"),
     ("coolctl_gateway_age_seconds", "since the gateway was last heard"),
@@ -172,6 +172,7 @@ class MetricsServer(Served):
         self._counts = {stage: np.zeros(len(BUCKETS_S) + 1) for stage in STAGES}
         self._sums = dict.fromkeys(STAGES, 0.0)
         self._edges = np.array(BUCKETS_S)
+        self._families = FamiliesText()
         self._points: PointsText | None = None
         self.registry = CollectorRegistry(auto_describe=False)
         self.registry.register(_Collector(self))
@@ -188,13 +189,13 @@ class MetricsServer(Served):
     def render(self) -> bytes:
         """The exposition of the newest view."""
         view = self.view
-        text = generate_latest(self.registry)
+        text = self._families.render(self.registry.collect())
         if view is None:
-            return text
+            return text.encode()
         points = self._points
         if points is None or not points.fits(view.site, view.points):
             points = self._points = PointsText(view.site, view.points)
-        return text + points.render(view.values, view.ages_s, view.qualities)
+        return (text + points.render(view.values, view.ages_s, view.qualities)).encode()
 
     def histogram(self, site: str) -> HistogramMetricFamily:
         """Tick duration by stage, cumulative buckets."""
