@@ -227,9 +227,11 @@ def heard_at(now_s: float, t_source_s: float, newest_s: float, least_lag_s: floa
     `newest_s` is the stamp of the value before; a `least_lag_s` of NaN: this source's stamps do not tell. A stamp that comes
     again, or none, tells nothing either; a clock that was set back begins anew.
     """
-    if math.isnan(least_lag_s) or not t_source_s > newest_s:
-        return now_s, now_s - t_source_s if t_source_s < newest_s and not math.isnan(least_lag_s) else least_lag_s
     lag_s = now_s - t_source_s
+    if math.isnan(least_lag_s) or math.isnan(lag_s) or t_source_s == newest_s:
+        return now_s, least_lag_s
+    if t_source_s < newest_s:
+        return now_s, lag_s
     least_s = min(lag_s, least_lag_s + CLOCK_DRIFT_RATIO * (t_source_s - newest_s))
     return now_s - (lag_s - least_s), least_s
 

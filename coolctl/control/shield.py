@@ -194,7 +194,9 @@ class Shield:
         if not share > 0.0:
             return
         target, moves = u.copy(), self._water_moves(c.est)
-        for k in [U_CHWST, U_CHW_DP, *range(U_HALL, len(u), 1 if moves else 2)]:
+        for k in [U_CHWST, U_CHW_DP, *range(U_HALL, len(u))]:
+            if self._is_fan[k] and not moves:
+                continue
             coldest = self.lo[k] if self.warm_sign[k] > 0.0 else self.hi[k]
             target[k] += share * (coldest - u[k])
         self._set(u, target, bits, "inlet")
