@@ -61,7 +61,7 @@ faults: setup
 
 # Every line and branch of the safety code, by the tests that are about it; kernels in plain Python, where their lines are seen.
 SAFETY := coolctl/gateway.py,coolctl/lease.py,coolctl/proof.py,coolctl/strict_json.py,coolctl/dialects/*.py,coolctl/onnx_graph.py
-SAFETY := $(SAFETY),coolctl/control/mode.py,coolctl/control/shield.py,coolctl/control/foresight.py,coolctl/control/heat.py
+SAFETY := $(SAFETY),coolctl/control/mode.py,coolctl/control/shield.py,coolctl/control/ranges.py,coolctl/control/foresight.py,coolctl/control/heat.py
 SAFETY := $(SAFETY),coolctl/control/machines.py,coolctl/control/zones.py,coolctl/control/health.py
 SAFETY_TESTS := $(addprefix tests/test_,wire.py gateway.py control.py admission.py transitions.py safety_edges.py dialects.py sparkplug.py dsx.py shield.py mode.py enforcer.py messages.py proof.py machines.py zones.py health.py heat.py foresight.py outputs.py sparkplug_node.py gateways.py)
 PLAIN_TESTS := $(addprefix tests/test_,foresight.py weighed.py machines.py health.py zones.py)

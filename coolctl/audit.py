@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from coolctl.control.decision import TERMS, Decision
-from coolctl.control.shield import BIT, Shield, rate_vectors, running
+from coolctl.control.ranges import rate_vectors
+from coolctl.control.shield import BIT, Shield, running
 from coolctl.control.tick import IN_PROCESS, GatewayView, Tick
 from coolctl.gateway import GatewayCore
 from coolctl.invariants import TickRecord, Violation, Watch

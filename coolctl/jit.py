@@ -78,10 +78,19 @@ def kernel(function: F) -> F:
 
     Nothing calls a kernel from C, so none gets the wrapper for that: it would only take time to compile.
     """
-    cached = "NUMBA_CACHE_DIR" in os.environ
-    compiled = numba.njit(cache=cached, nogil=True, error_model="numpy", no_cfunc_wrapper=True)(function)  # type: ignore[call-overload]
+    return _compiled(function, False)
+
+
+def fused_kernel(function: F) -> F:
+    """As `kernel`, `a*b + c` rounded once where the processor can: for what advises people, never for what a tick decides."""
+    return _compiled(function, {"contract", "nsz"})
+
+
+def _compiled(function: F, fastmath: Any) -> F:
+    options: dict[str, Any] = {"cache": "NUMBA_CACHE_DIR" in os.environ, "nogil": True, "error_model": "numpy"}
+    compiled = numba.njit(**options, no_cfunc_wrapper=True, fastmath=fastmath)(function)  # type: ignore[call-overload]
     KERNELS.append(compiled)
-    return compiled  # type: ignore[return-value]
+    return compiled  # type: ignore[no-any-return]
 
 
 class Parameters:

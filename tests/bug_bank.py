@@ -128,7 +128,7 @@ BUGS = (
     # numbers
     Bug(N, "if math.isnan(x):\n        return x\n    if x < lo:", "if math.isnan(x):\n        return hi\n    if x < lo:", NUM),
     Bug(N, "if math.isnan(target):\n        return last", "if math.isnan(target):\n        return target", NUM),
-    Bug("coolctl/jit.py", 'error_model="numpy", no_cfunc_wrapper=True)', 'error_model="numpy", no_cfunc_wrapper=True, fastmath=True)', NUM),
+    Bug("coolctl/jit.py", 'return _compiled(function, False)', 'return _compiled(function, True)', NUM),
     # judges, operators, admission
     Bug("coolctl/invariants.py", "if not r.carries_without:", "if False:", INVARIANTS),
     Bug("coolctl/invariants.py", "<= before + up * r.dt_s", "<= before + 2.0 * up * r.dt_s", INVARIANTS),

@@ -19,6 +19,7 @@ class Equal(NamedTuple):
 G, L, J = "coolctl/gateway.py", "coolctl/lease.py", "coolctl/strict_json.py"
 D, R, C = "coolctl/dialects/native.py", "coolctl/dialects/route.py", "coolctl/dialects/decoder.py"
 M, S, P = "coolctl/control/mode.py", "coolctl/control/shield.py", "coolctl/proof.py"
+RANGES = "coolctl/control/ranges.py"
 F, H, X = "coolctl/control/foresight.py", "coolctl/control/heat.py", "coolctl/control/machines.py"
 
 CLIP = "np.clip is min(max(a, low), high): which of the first two comes first is the same"
@@ -189,7 +190,7 @@ EQUALS: tuple[Equal, ...] = (
     ),
     *(
         Equal(
-            S,
+            RANGES,
             "lo = [lim.chwst_sp_min_c, lim.chw_dp_sp_min_pa, 0.0 if p.economizer.present > 0.5 else 1.0, lim.cwst_sp_min_c, 1.0,",
             f"lo = [lim.chwst_sp_min_c, lim.chw_dp_sp_min_pa, 0.0 if p.economizer.present {after} else 1.0, lim.cwst_sp_min_c, 1.0,",
             PRESENT,

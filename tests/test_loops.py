@@ -10,7 +10,7 @@ import pytest
 from coolctl.control.estimate import Estimate
 from coolctl.control.loops import MOVE_EVERY_S, Loops, Sickness
 from coolctl.controller import Controller, RuleController
-from coolctl.points import U_CWST, U_HALL, u_size
+from coolctl.points import U_CHW_DP, U_CWST, U_HALL, u_size
 from coolctl.site import Site
 from sim_plant import physics, room
 from sim_plant.faults import parse
@@ -154,3 +154,35 @@ def test_a_controller_that_winds_up_is_named(site: Site) -> None:
 def test_sound_loops_under_a_restless_load_are_left_alone(site: Site) -> None:
     _, first, _, _, _ = closed_loop(site, "ai", "", 2.0, synthetic())
     assert first == -1
+
+
+@pytest.mark.parametrize(
+    ("sat_c", "valve", "then"),
+    [
+        (19.0, lambda t: 0.39, True), (26.0, lambda t: 0.05, True), (22.5, lambda t: 0.39, False),
+        (26.0, lambda t: 1.0, False), (19.0, lambda t: 0.0, False), (26.0, lambda t: 0.3 + 0.001 * t, False),
+    ],
+)  # fmt: skip
+def test_a_valve_that_ceases_to_follow_is_astray_for_half_an_hour(sat_c: float, valve, then: bool) -> None:  # type: ignore[no-untyped-def]
+    loops, astray = Loops(1, 0.1), []
+    for t in range(HOUR):
+        loops.observe(seen(float(t), sat_c, valve(t), cwst_c=30.0), U, 1.0)
+        astray.append(loops.astray())
+    assert astray[100] is astray[1700] is then and not astray[30] and not astray[-1]
+
+
+@pytest.mark.slow
+def test_nothing_gets_warmer_behind_a_valve_that_does_not_follow(site: Site, policy) -> None:  # type: ignore[no-untyped-def]
+    """It was stuck open, the hall got cold, the water's pressure was let go; when it stuck shut there was none in hand."""
+    plant = SimPlant(site, load=constant(0.3), coarse=True)
+    controller, readings, dp_pa = Controller(site, policy, "auto"), plant.reset(1), []
+    for k in range(560):
+        if k == 60:
+            plant.faults.add(parse("stuck:hall1.valve:0.39"))
+        decision = controller.tick(readings, 5.0 * k)
+        readings = plant.step(decision.setpoints, 5.0)  # type: ignore[assignment]
+        dp_pa.append(float(decision.u[U_CHW_DP]))
+        if 80 < k < 400:
+            assert dp_pa[-1] >= dp_pa[-2], f"at {5 * k} s"
+    assert readings["hall1.sat"] < decision.u[U_HALL] - 1.0
+    assert dp_pa[-1] < dp_pa[80], "after half an hour it is a state like any other"

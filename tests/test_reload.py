@@ -10,7 +10,7 @@ import pytest
 from virtual import VirtualStack
 
 from coolctl.cli import main
-from coolctl.control.shield import rate_vectors
+from coolctl.control.ranges import rate_vectors
 from coolctl.controller import Controller
 from coolctl.reload import needs_restart
 from coolctl.site import Site, load_site, parse_site

@@ -10,7 +10,8 @@ import pytest
 
 from coolctl.control.context import Context
 from coolctl.control.estimate import LATEST_ROLES, Estimate
-from coolctl.control.shield import BIT, LIMITS, Shield, limit_vectors, rate_vectors, running
+from coolctl.control.ranges import limit_vectors, rate_vectors
+from coolctl.control.shield import BIT, LIMITS, Shield, running
 from coolctl.control.tick import Tick
 from coolctl.points import U_CELLS, U_CHILLERS, U_CHW_DP, U_CHWST, U_CW_FLOW, U_CWST, U_ECONOMIZER, U_HALL
 from coolctl.site import Site
@@ -594,8 +595,8 @@ def test_more_load_is_more_air_in_every_hall(two_halls: Site) -> None:
 
 @pytest.mark.parametrize(("wish", "count"), [(1.4, 1.0), (1.6, 2.0), (0.6, 1.0)])
 def test_machines_are_whole(rules: Tick, wish: float, count: float) -> None:
-    u, _ = held(rules).limit(changed(chillers=wish), context(estimate()), 1.0)
-    assert u[U_CHILLERS] == count
+    u, bits = held(rules).limit(changed(chillers=wish), context(estimate()), 1.0)
+    assert u[U_CHILLERS] == count and named(bits, U_CHILLERS) == {"site_limit"}, "what is changed is named"
     u, _ = held(rules).limit(changed(cells=wish + 1.0, plates=wish / 3.0), context(estimate()), 1.0)
     assert u[U_CELLS] == count + 1.0 and u[U_ECONOMIZER] == round(wish / 3.0)
 

@@ -21,6 +21,7 @@ STRIDE_S = 5.0
 # Episodes in which something was found once (see docs/SAFETY.md), and such as cover links, people and broken machines.
 SAMPLE = (
     ("adversary", 34), ("random", 42), ("adversary", 331), ("adversary", 395), ("random", 316), ("random", 332),
+    ("random", 1321), ("adversary", 1313),
 )  # fmt: skip
 
 

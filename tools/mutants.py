@@ -48,6 +48,7 @@ FILES = tuple(
         "dialects/route",
         "control/mode",
         "control/shield",
+        "control/ranges",
         "control/foresight",
         "control/heat",
         "control/machines",

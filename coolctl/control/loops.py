@@ -29,7 +29,7 @@ LOAD_RATIO, LOAD_TAU_S = 0.03, 300.0
 FOLLOW_S = 60.0  # a sound loop lags its setpoint by about this long, and leaves so much area for each kelvin that it moves
 SUPERVISION_S, HUNTS, CALM = 3600.0, 8.0, 3.0  # crossings with such an area, forgotten over an hour: sick, and well again
 FULL, NEAR_END, OVERCOOLED_K, WINDS_S = 0.97, 0.02, 0.5, 120.0
-STILL_RATIO, ASTRAY_K, HAND_S = 0.005, 1.0, 1800.0
+STILL_RATIO, ASTRAY_K, ASTRAY_S, HAND_S = 0.005, 1.0, 60.0, 1800.0
 SICK_S = 3600.0  # a loop that wound up is looked at for an hour
 MEAN_TAU_S = 600.0
 MOVE_EVERY_S = 900.0  # a sick loop's setpoint: three times what a sound one takes to settle
@@ -165,6 +165,11 @@ class Loops:
             elif k == self.halls and s[L_STILL_S] >= HAND_S:
                 found.append(Sickness(k, "in_hand"))
         return found
+
+    def astray(self) -> bool:
+        """Whether a hall's valve has lately ceased to follow: it stands still between its ends, and the air is not as set."""
+        still_s = self._state[:-1, L_STILL_S]
+        return bool(((still_s >= ASTRAY_S) & (still_s < HAND_S)).any())
 
     def steadied(self, est: Estimate, sick: list[Sickness]) -> Estimate:
         """The estimate with the valves of hunting loops read as their mean."""

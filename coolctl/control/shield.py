@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from coolctl.control.context import Context
 from coolctl.control.estimate import Estimate, largest_known
 from coolctl.control.foresight import Foresight
+from coolctl.control.ranges import limit_vectors, rate_vectors
 from coolctl.control.rolling import RollingMin
 from coolctl.points import U_CELLS, U_CHILLERS, U_CHW_DP, U_CHWST, U_CW_FLOW, U_CWST, U_ECONOMIZER, U_HALL
 from coolctl.site_schema import DwellTable, LimitsTable, RatesTable
@@ -68,6 +69,7 @@ class Shield:
         self.lo, self.hi = limit_vectors(lim, count, p)
         self.down, self.up = rate_vectors(rates, count)
         self._is_fan = np.isin(np.arange(U_HALL + 2 * count), np.arange(U_HALL + 1, U_HALL + 2 * count, 2))
+        self._is_count = np.isin(np.arange(U_HALL + 2 * count), (U_CHILLERS, U_CELLS, U_ECONOMIZER))
         self.warm_sign = np.array(PLANT_WARM_SIGN + (1.0, -1.0) * count)
         k, ratio = authority
         dp_band = ratio * lim.chw_dp_sp_max_pa * 4.0
@@ -95,6 +97,7 @@ class Shield:
             band = self.authority
             self._set(u, np.clip(u, c.baseline_u - band, c.baseline_u + band), bits, "authority")
         self._set(u, np.clip(u, self.lo, self.hi), bits, "site_limit")
+        self._set(u, np.where(self._is_count, np.round(u), u), bits, "site_limit")
         self._cap(u, bits, U_CHWST, max(c.chwst_cap_c, self.lo[U_CHWST]), c.chwst_cap_name)
         self._rescue(u, c, bits)
         self._air(u, c, bits)
@@ -249,10 +252,9 @@ class Shield:
         return bool(fits and self._out[O_UNMET] <= 0.0 and self._out[O_CHWST] <= trial[U_CHWST] + 0.3)
 
     def _machines(self, u: F64, c: Context, bits: NDArray[np.int64]) -> None:
-        """Counts: whole, available, dwelling, and one more where the running ones do not hold their water."""
+        """Counts: available, dwelling, and one more where the running ones do not hold their water."""
         assert self.last is not None
         last = self.last
-        u[[U_CHILLERS, U_CELLS, U_ECONOMIZER]] = np.round(u[[U_CHILLERS, U_CELLS, U_ECONOMIZER]])
         # A machine that trips stays asked for: a count that falls would stop one more where the sensor lies.
         self._cap(u, bits, U_CHILLERS, max(c.available, last[U_CHILLERS]), "available")
         if c.available <= u[U_CHILLERS] < last[U_CHILLERS]:
@@ -376,24 +378,3 @@ class Shield:
 def running(seen: float, asked: float) -> float:
     """Machines of those asked for that run; where that is not measured, as asked."""
     return min(seen, asked) if seen == seen else asked
-
-
-def limit_vectors(lim: LimitsTable, halls: int, p: PlantParams) -> tuple[F64, F64]:
-    """Lowest and highest setpoint vector that the site allows."""
-    lo = [lim.chwst_sp_min_c, lim.chw_dp_sp_min_pa, 0.0 if p.economizer.present > 0.5 else 1.0, lim.cwst_sp_min_c, 1.0,
-          lim.cw_flow_sp_min_ratio, 0.0, *([lim.sat_sp_min_c, lim.fan_speed_sp_min_ratio] * halls)]  # fmt: skip
-    hi = [lim.chwst_sp_max_c, lim.chw_dp_sp_max_pa, p.chillers, lim.cwst_sp_max_c, p.cells, lim.cw_flow_sp_max_ratio,
-          p.economizer.present, *([lim.sat_sp_max_c, lim.fan_speed_sp_max_ratio] * halls)]  # fmt: skip
-    return np.array(lo, dtype=float), np.array(hi, dtype=float)
-
-
-def rate_vectors(rates: RatesTable, halls: int) -> tuple[F64, F64]:
-    """Fastest fall and rise of each setpoint per second; counts are held by dwell instead."""
-    free = 1e9  # counts are held by dwell; finite, because dt may be zero
-    down = [rates.chwst_sp_cool_k_per_min / 60.0, rates.chw_dp_sp_down_pa_per_min / 60.0, free,
-            rates.cwst_sp_k_per_min / 60.0, free, rates.cw_flow_sp_down_ratio_per_min / 60.0, free]  # fmt: skip
-    up = [rates.chwst_sp_warm_k_per_min / 60.0, rates.chw_dp_sp_up_pa_per_min / 60.0, free,
-          rates.cwst_sp_k_per_min / 60.0, free, rates.cw_flow_sp_up_ratio_per_min / 60.0, free]  # fmt: skip
-    down += [rates.sat_sp_cool_k_per_min / 60.0, rates.fan_speed_sp_down_ratio_per_s] * halls
-    up += [rates.sat_sp_warm_k_per_min / 60.0, rates.fan_speed_sp_up_ratio_per_s] * halls
-    return np.array(down), np.array(up)

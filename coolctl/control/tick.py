@@ -179,7 +179,7 @@ class Tick:
             wish = self.excitation.wish(wish, last, self._bits, est, snap, mode in modes.POLICY_MODES)
         context = Context(
             self._own_view.follow(mode == "shadow", est, self.shield.last, wish, *self._model, self._bias_k),
-            demand, baseline_u, mode == "bounded", mode == "emergency", mode != self._mode_before, gateway.confirmed,
+            demand, baseline_u, mode == "bounded", mode == "emergency", mode != self._mode_before, self._confirmed(gateway),
             self._planner.chwst_cap_c, self._planner.cap_name, ride_s, available, own_u,
         )  # fmt: skip
         if self._mode_before and mode in modes.PUBLISHING and self._mode_before not in modes.PUBLISHING:
@@ -192,6 +192,10 @@ class Tick:
             terms, plan.source if plan else "no plan yet", policy_fault,
             tuple(self._health.doubts()), tuple(sick), self.override_u.copy(), tuple(self._effects.missing()),
         )  # fmt: skip
+
+    def _confirmed(self, gateway: GatewayView) -> bool:
+        """Whether the plant does as it is told: the gateway's word for it, and no valve that has just ceased to follow."""
+        return gateway.confirmed and not self._loops.astray()
 
     def _rules_step(self, est: Estimate, demand: F64, dt_s: float) -> F64:
         """The rules' setpoints: from what is measured while the plant is theirs, else from the model at their own."""
