@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+import numpy as np
+
 from coolctl import recording
 from coolctl.control.policy import Policy
 from coolctl.controller import Controller
-from coolctl.points import ROLES
+from coolctl.points import ROLES, SampleStore, u_size
 from coolctl.site import Site
 
 TICKS = 140
@@ -27,12 +29,25 @@ def warm_up(site: Site, policy: Policy | None) -> None:
     controller = Controller(site, policy, "auto")
     # A scratch controller may believe its evidence at once.
     controller.control.modes.clean_needed_s = 0.0
-    readings = {p.id: p.encode(READINGS[p.role]) for p in site.table.points if p.role in READINGS and not ROLES[p.role].writable}
+    readings = _readings(site)
     for k in range(TICKS):
         if k == TICKS - 5:
             readings = {i: v if not i.endswith("rack_inlet") else v * 1.5 for i, v in readings.items()}
         controller.tick(readings, float(k))
     recording.warm_up()
+
+
+def warm_up_outlook(site: Site) -> None:
+    """Roll a made-up plant's failures out once, for the page; the daemon has no use for it, and does not load it."""
+    from coolctl.outlook import Outlook
+
+    store = SampleStore(site.table)
+    store.put_readings(_readings(site), 0.0)
+    Outlook(site).look(store.snapshot(0.0), np.full(u_size(len(site.halls)), np.nan))
+
+
+def _readings(site: Site) -> dict[str, float]:
+    return {p.id: p.encode(READINGS[p.role]) for p in site.table.points if p.role in READINGS and not ROLES[p.role].writable}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -44,6 +59,7 @@ def main(argv: Sequence[str]) -> int:
     for path in argv or [str(shared_folder("config") / "sites" / "hall1mw.toml")]:
         site = load_site(path)
         warm_up(site, load_policy(site.file.control.policy))
+        warm_up_outlook(site)
     return 0
 
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 COMPILERS = ("gcc", "clang")
 STRICT = ("-O3", "-march=native", "-ffp-contract=off")
+FAST = ("-Ofast", "-march=native")
 COMPILE_LIMIT_S = 60.0
 
 
@@ -32,14 +33,14 @@ def compilers() -> list[str]:
 
 
 @functools.cache
-def twin(compiler: str = "gcc", flags: tuple[str, ...] = STRICT) -> Twin:
-    """Compile the twin with `compiler`. Raises `NoTwin`."""
+def twin(compiler: str = "gcc", flags: tuple[str, ...] = STRICT, source: str = "twin.c") -> Twin:
+    """Compile the twin in `source` with `compiler`. Raises `NoTwin`."""
     if not shutil.which(compiler):
         raise NoTwin(f"no {compiler} on this machine")
-    source = Path(__file__).with_name("twin.c")
+    path = Path(__file__).with_name(source)
     with tempfile.TemporaryDirectory(prefix="coolctl-bench-") as folder:
         target = Path(folder) / "twin.so"
-        command = [compiler, *flags, "-shared", "-fPIC", str(source), "-o", str(target), "-lm"]
+        command = [compiler, *flags, "-shared", "-fPIC", str(path), "-o", str(target), "-lm"]
         try:
             made = subprocess.run(command, capture_output=True, text=True, timeout=COMPILE_LIMIT_S)
         except (OSError, subprocess.TimeoutExpired) as error:

@@ -9,6 +9,7 @@ from typing import Any
 
 from coolctl.edge.sdnotify import notify
 from coolctl.edge.web import PageServer
+from coolctl.outlook import FAILURES, HORIZON_S
 from coolctl.site import Site, load_site
 from coolctl.site_points import rack_machines
 from coolctl.web.listener import Listener
@@ -56,5 +57,7 @@ def describe(site: Site) -> dict[str, Any]:
             "allowable_c": f.limits.rack_inlet_allowable_c,
             "ride_through_s": site.chiller.restart_s + f.limits.ride_through_margin_s,
         },
+        "failures": FAILURES,
+        "outlook_s": HORIZON_S,
         "points": points,
     }

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from coolctl.dialects import decoder_for
 from coolctl.edge.mqtt import Message, MqttClient, settings_for
 from coolctl.edge.web import PageServer
+from coolctl.outlook import Outlook, Prospect
 from coolctl.points import Quality, SampleStore, Snapshot
 from coolctl.site import Site
 from coolctl.strict_json import Rejected
@@ -27,6 +28,7 @@ FRESH_S = 3.0
 """A decision that is older speaks no longer for the plant: what telemetry says of it is taken instead."""
 NEW_RUN_S = 60.0
 """A simulated plant's time that goes back by more is another run; by less, a message was late."""
+OUTLOOK_EVERY_S = 10.0
 METERS = ("chiller_power", "tower_power", "chw_pump_power", "cw_pump_power", "crah_fan_power")
 
 
@@ -48,6 +50,8 @@ class Listener:
         self._sampled_s = self._now_s = -math.inf
         self._history, self._history_version = b"{}", -1
         self._model_off = 0.0
+        self._outlook, self._foreseen_s = Outlook(site), -math.inf
+        self._foreseen: list[dict[str, Any]] = []
         self._points = _Roles(site)
         self._stopping = False
 
@@ -112,6 +116,11 @@ class Listener:
             share = elapsed_s / MODEL_MEAN_S
             self._model_off += share * (power["model_w"] / power["measured_w"] - 1.0 - self._model_off)
         self._judge(float(values[t.INLET]), snap, mono_s)
+        if mono_s - self._foreseen_s >= OUTLOOK_EVERY_S:
+            self._foreseen_s = mono_s
+            self._foreseen = [
+                _foreseen(p) for p in self._outlook.look(snap, *self._points.in_force(self.decision if fresh else {}))
+            ]
         return values
 
     def _judge(self, hottest_c: float, snap: Snapshot, mono_s: float) -> None:
@@ -147,6 +156,7 @@ class Listener:
             "decision": self.decision,
             "baseline_w": corrected_baseline_w(self.decision["power"]) if self.decision else None,
             "alarms": self.alarms.listed(),
+            "outlook": self._foreseen,
             "history": self._history_version,
         }
 
@@ -181,6 +191,7 @@ class _Roles:
         self.readable = np.array([i for i, p in enumerate(table.points) if not p.writable], dtype=np.int64)
         self._inlet, self._sat, self._it = (table.by_role(role) for role in ("rack_inlet", "sat", "it_power"))
         self._meters = np.concatenate([table.by_role(role) for role in METERS])
+        self._u_point, self._index = site.u_point, {p.id: i for i, p in enumerate(table.points)}
         self._chwst, self._chwst_sp = table.one("chwst"), table.one("chwst_sp")
 
     def values(self, d: dict[str, Any] | None, snap: Snapshot) -> F64:
@@ -196,6 +207,15 @@ class _Roles:
         if found[t.IT] > 0.0:
             found[t.PUE] = 1.0 + found[t.COOLING] / found[t.IT]
         return found
+
+    def in_force(self, d: dict[str, Any]) -> tuple[F64, list[int]]:
+        """The setpoints of a decision as a vector, NaN where it has none, and the points that it does not believe."""
+        u = np.full(len(self._u_point), np.nan)
+        for k, i in enumerate(self._u_point):
+            s = d.get("setpoints", {}).get(self._table.points[i].id) if i >= 0 else None
+            if s and s["value"] is not None:
+                u[k] = self._table.points[i].decode(s["value"])
+        return u, [self._index[name] for name in d.get("doubted", {}) if name in self._index]
 
     def _add_decision(self, d: dict[str, Any], found: F64) -> None:
         baseline_w, sp = corrected_baseline_w(d["power"]), self._chwst_sp
@@ -213,3 +233,8 @@ class _Roles:
 
 def _age(seconds: float) -> float | None:
     return round(seconds, 1) if math.isfinite(seconds) else None
+
+
+def _foreseen(p: Prospect) -> dict[str, Any]:
+    """A prospect as JSON has it: null where no rack gets there in time."""
+    return {k: v if isinstance(v, str) else (round(v, 1) if math.isfinite(v) else None) for k, v in p._asdict().items()}

@@ -65,6 +65,10 @@ def test_page_shows_the_living_plant_and_why(browser: Any, address: str, tmp_pat
     w.until(lambda: "auto" in w.text("#changes") and "clean for 300 s" in w.text("#changes"))
     w.until(lambda: " per " in w.text("#limits") and "holds the plan" in w.text("#limits"))
     assert re.search(r"\d+ %|ample", w.text("#k-weak")) and "N-1" in w.text("#limits")
+    w.until(lambda: w.count("#outlook-rows tr") >= 6)
+    assert re.search(r"all chilled water pumps\s+\d+\.\d °C", w.text("#outlook-rows")) and "over 32 °C after" in w.text(
+        "#outlook-table"
+    )
     plant, setpoints = w.page.text_content("#plant"), w.text("#sps")
     w.until(lambda: w.page.text_content("#plant") != plant and w.text("#sps") != setpoints)
     assert w.text("#banner") == "" and w.hosts == {"127.0.0.1"} and not w.faults

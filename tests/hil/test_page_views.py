@@ -116,7 +116,7 @@ def test_tab_leads_through_the_page_in_its_order_and_can_be_seen(window: Window)
         assert outline not in ("none0", "none3") and float(re.sub(r"\D*", "", outline)) >= 2, f"{name}: focus is not seen"
         seen.append(name)
         tops.append(top)
-    assert seen[0] == "#main" and seen[1:7] == ["#alarms", "#plant-now", "#trends", "#setpoints", "#history", "print"]
+    assert seen[0] == "#main" and seen[1:8] == ["#alarms", "#plant-now", "#trends", "#setpoints", "#outlook", "#history", "print"]
     assert sum("arrow keys" in s for s in seen) == CHARTS + 1
     assert {"mode", "setpoint", "person"} <= set(seen) and "History of decisions" in seen
     assert all(b > a - 80 for a, b in itertools.pairwise(tops[1:])), "the order of the eye"

@@ -116,6 +116,24 @@ function limits(d) {
   put("suspect", found.join("; "));
 }
 
+function outlook(rows) {
+  const { limit_c: limit, allowable_c: allowable } = site.limits;
+  $("outlook-table").hidden = !rows.length;
+  $("no-outlook").hidden = rows.length > 0;
+  put("outlook-hot", `hottest rack in ${Math.round(site.outlook_s / 60)} min`);
+  put("outlook-limit", `over ${limit} °C after`);
+  put("outlook-allowable", `over ${allowable} °C after`);
+  const both = (middle, worst) => (middle === worst ? middle : `${middle} (${worst})`);
+  const after = (middle, worst) => both(...[middle, worst].map((s) => (known(s) ? lasting(s) : "not")));
+  $("outlook-rows").replaceChildren(...rows.map((p) => {
+    const head = node("th", "", site.failures[p.failure] || words(p.failure));
+    head.scope = "row";
+    const hot = both(...[p.hottest_c, p.hottest_worst_c].map((c) => show(c, 1, "°C")));
+    return node("tr", "", head, node("td", p.hottest_worst_c > allowable ? "n bad" : "n", hot), node("td", "n wrap", after(p.limit_s, p.limit_worst_s)),
+      node("td", known(p.allowable_worst_s) ? "n wrap bad" : "n wrap", after(p.allowable_s, p.allowable_worst_s)));
+  }));
+}
+
 function head(d) {
   const policy = d.mode === "auto" || d.mode === "bounded";
   put("mode", d.mode || "–", `badge ${policy ? "policy" : d.mode === "emergency" ? "bad" : d.mode === "fallback" || d.mode === "release" ? "warn" : ""}`);
@@ -139,7 +157,7 @@ function ages() {
 }
 function refresh() {
   const d = state.decision || {};
-  head(d); kpis(d); plant(); racks(); setpoints(d); limits(d); lists(state); ages();
+  head(d); kpis(d); plant(); racks(); setpoints(d); limits(d); outlook(state.outlook || []); lists(state); ages();
 }
 
 async function start() {
