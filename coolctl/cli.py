@@ -23,6 +23,7 @@ VERBS = (
     ("doctor", "coolctl.doctor", "looks at everything that a site needs, and says what to do"),
     ("evaluate", "coolctl.cli_evaluate", "compare controllers in closed loop on the simulated plant"),
     ("replay", "coolctl.replay", "the same decisions from a recording, bit for bit"),
+    ("outlook", "coolctl.cli_outlook", "what would have become of the racks if a machine had stopped, from a recording"),
     ("calibrate", "coolctl.cli_calibrate", "what a recording tells of the plant's machines, and what it cannot"),
     ("import", "coolctl.trends.cli_import", "trend logs into a recording; --probe says what they are"),
     ("export", "coolctl.trends.cli_export", "a recording as CSV, Parquet or line protocol"),

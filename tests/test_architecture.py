@@ -26,7 +26,7 @@ FLOORS = (
      "daemon_state"),
     ("daemon_link", "daemon_node", "journal_lines", "metrics_view", "warmup", "reload", "doctor", "daemon", "promotion", "gateway_main", "web",
      "replay", "replay_whatif", "demo", "cli", "cli_check",
-     "cli_evaluate", "cli_mode", "cli_points", "cli_calibrate", "cli_commission", "cli_report", "cli_verify",
+     "cli_evaluate", "cli_mode", "cli_points", "cli_outlook", "cli_calibrate", "cli_commission", "cli_report", "cli_verify",
      "bundle", "cli_bundle"),
     ("bench", "cli_bench"),
 )  # fmt: skip

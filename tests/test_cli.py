@@ -65,7 +65,20 @@ def test_wrong_arguments_are_a_usage_error(words: tuple[object, ...], capsys: py
     [
         v
         for v in VERBS
-        if v not in ("replay", "calibrate", "train", "check-config", "report", "import", "export", "bench", "verify", "bundle")
+        if v
+        not in (
+            "replay",
+            "outlook",
+            "calibrate",
+            "train",
+            "check-config",
+            "report",
+            "import",
+            "export",
+            "bench",
+            "verify",
+            "bundle",
+        )
     ],
 )
 def test_missing_site_file_is_a_configuration_error(verb: str, capsys: pytest.CaptureFixture[str]) -> None:

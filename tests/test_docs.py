@@ -20,7 +20,7 @@ VERBS = {name: module for name, module, _ in cli.VERBS}
 PATH = re.compile(r"`((?:coolctl|sim_plant|config|models|tests|docs|tools|systemd)/[\w./-]*)`")
 LINK = re.compile(r"\]\(([^)#:]+)\)")
 COMMAND = re.compile(
-    r"coolctl ((?:run|gateway|demo|web|mode|check-config|points|evaluate|replay|report|doctor|train|import|export|bench)\b[^`\n|)]*)"
+    r"coolctl ((?:run|gateway|demo|web|mode|check-config|points|evaluate|replay|outlook|report|doctor|train|import|export|bench)\b[^`\n|)]*)"
 )
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 TARGET = re.compile(r"\bmake ([a-z]+)\b")

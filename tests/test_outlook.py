@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from coolctl import cli
 from coolctl.bench import native
 from coolctl.bench import rollout as bench
 from coolctl.bench.model import difference
+from coolctl.cli_outlook import look
+from coolctl.control.tick import IN_PROCESS
 from coolctl.controller import Controller
+from coolctl.edge.recorder import Recorder
 from coolctl.outlook import AT, FAILURES, HORIZON_S, Outlook, Prospect
 from coolctl.points import U_HALL, SampleStore, Snapshot, u_size
 from coolctl.site import Site
@@ -20,6 +25,7 @@ from coolctl.thermal import lanes
 from coolctl.thermal import rollout as r
 from coolctl.thermal.dynamics import ride_through_s
 from coolctl.thermal.params import hall_array, plant_params
+from coolctl.trace import Unpacker, columns, header, open_recording, pack
 from sim_plant.faults import parse
 from sim_plant.load import Load, constant
 from sim_plant.plant import SimPlant
@@ -180,3 +186,40 @@ def test_json_has_no_infinity(site: Site, snapshot: Snapshot) -> None:
 
     rows = [_foreseen(p) for p in Outlook(site).look(snapshot, np.full(u_size(1), np.nan))]
     assert json.loads(json.dumps(rows, allow_nan=False)) == rows and any(row["allowable_s"] is None for row in rows)
+
+
+@pytest.fixture(scope="module")
+def recorded(site: Site, policy: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Half an hour under the policy."""
+    folder = tmp_path_factory.mktemp("outlook")
+    plant = SimPlant(site, from_statistics("CHN_Guiyang").starting("07-15T12"), constant(0.8), coarse=True)
+    controller, readings, store = Controller(site, policy, "auto"), plant.reset(1), SampleStore(site.table)
+    recorder = Recorder(folder, site.name, columns(site), header(site, policy.model_hash, "default", "auto"))
+    for k in range(180):
+        store.put_readings(readings, 10.0 * k)
+        snap = store.snapshot(10.0 * k)
+        decision = controller.tick_snapshot(snap)
+        recorder.append(pack(snap, IN_PROCESS, "", decision))
+        readings = plant.step(decision.setpoints, 10.0)  # type: ignore[assignment]
+    recorder.close()
+    return folder
+
+
+def test_recording_tells_what_would_have_become(recorded: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["outlook", str(recorded), "--every", "300", "--json", "-"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    found = {f["failure"]: f for f in said["failures"]}
+    assert said["moments"] == 6 and found["none"]["moments"] == 6 and found["none"]["over_allowable_ratio"] == 0.0
+    assert found["none"]["allowable_s"] is None and 10.0 <= found["chw_pumps"]["allowable_s"] < 120.0
+    assert cli.main(["outlook", str(recorded), "--every", "300"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("6 moments") and any("all chilled water pumps" in line and "100 %" in line for line in lines)
+
+
+def test_recorded_setpoints_are_those_in_force(site: Site, recorded: Path) -> None:
+    """Beside `look` with what the recorded decision says."""
+    recording, original, _site = open_recording(str(recorded))
+    found = list(look(recording, original, site, 600.0))
+    assert [t_s for t_s, _said in found] == [0.0, 600.0, 1200.0] and all(len(said) >= 7 for _t, said in found)
+    without = Outlook(site).look(Unpacker(original).inputs(next(recording.rows())[0])[0], np.full(u_size(1), np.nan))
+    assert without != found[0][1], "the setpoints count"
