@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from coolctl.bench import inference, metrics, model
-from coolctl.bench.native import compilers, twin
+from coolctl.bench import inference, metrics, model, rollout
+from coolctl.bench.native import STRICT, compilers, twin
 from coolctl.bench.pairs import Pairs, interleave, repeated, sized
 from coolctl.control.policy import HIGH, LOW
 from coolctl.edge.onnx_policy import load_policy
@@ -32,6 +32,15 @@ def held(name: str, measure: Callable[[], Pairs]) -> bool:
 def test_plant_step_stays_near_c(racks: int) -> None:
     made = twin("gcc")
     assert held(f"plant step over C, {racks} racks", lambda: model.against_c(made, racks, steps=1500, rounds=9)[0])
+
+
+@pytest.mark.alone
+@needs_gcc
+def test_candidates_stay_side_by_side() -> None:
+    """A loop that the compiler no longer puts side by side takes four times as long."""
+    sc = rollout.scene(2)
+    run, _found = rollout.in_c(twin("gcc", (*STRICT, "-DLANES=1"), "rollout.c"), sc, 1)
+    assert held("roll-out over C one at a time", lambda: interleave(rollout.product(sc)[0], run, 9))
 
 
 @pytest.mark.alone

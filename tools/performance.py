@@ -44,6 +44,8 @@ its stated noise.
 # What was found where a target is missed: of the code, not of one run.
 FOUND = {
     "P1.gcc_256": "95 % of the step does not depend on the racks (2.55 µs at 32, 2.64 at 256); half of it is the tower by Merkel's integral, some hundred exponentials",
+    "P2.best": "a*b + c rounded once, as the C compiler does with -Ofast; without that 1.4 to 1.5. Strictly compiled C comes to the same within rounding",
+    "P3.one_core_256": "a hall is one body of air, racks and structure; its racks differ by a constant, so that the hottest one stands for all 32 and the cost goes by the halls",
     "P4.hand": "onnxruntime takes some 10 µs a call beside the 2.5 µs that the network needs by hand; 1 % of a tick",
     "P5.qos0": "of some 20 µs a message decoding takes 4.3, the store 0.7, paho the rest (objects and callbacks for each packet); reading ahead of paho took 5 off. mosquitto_sub prints each payload and decodes none. Batches make it irrelevant: 0.25 µs a point",
     "P5.qos1": "as at QoS 0, and a PUBACK written for each",

@@ -8,7 +8,7 @@ from typing import Any
 
 from coolctl.bench.pairs import Pairs
 
-MEASURED, NOT_RUN, MISSING = "measured", "not run", "missing"
+MEASURED, NOT_RUN = "measured", "not run"
 
 
 @dataclass(frozen=True)
@@ -87,8 +87,3 @@ def inverse(pairs: Pairs) -> Pairs:
 def not_run(id: str, name: str, what: str, why: str) -> Row:
     """A row that says why it holds no figure."""
     return Row(id, name, what, status=NOT_RUN, why=why)
-
-
-def missing(id: str, name: str, what: str, why: str) -> Row:
-    """A row for which the product has nothing to measure yet."""
-    return Row(id, name, what, status=MISSING, why=why)
