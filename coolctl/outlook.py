@@ -28,7 +28,7 @@ from coolctl.thermal.chiller import capacity_w
 from coolctl.thermal.economizer import conductance_wk
 from coolctl.thermal.lanes import LANES
 from coolctl.thermal.params import hall_array, plant_params
-from coolctl.thermal.plant import W_HALL, W_PRESSURE, condenser_units, plate_water_kgs
+from coolctl.thermal.plant import W_HALL, W_OAWB, W_PRESSURE, PlantParams, condenser_units, plate_water_kgs
 from coolctl.thermal.room import HallParams
 
 F64 = NDArray[np.float64]
@@ -38,7 +38,7 @@ HORIZON_S = STEP_S * STEPS
 # One standard deviation of what nobody has measured: coils, chillers, plates, air moved, masses.
 DOUBT_SD = np.array([0.08, 0.06, 0.09, 0.03, 0.12])
 CRAHS, IT_NOM = (HallParams._fields.index(name) for name in ("crahs", "it_power_nom_w"))
-KG_PER_M3, OFF_TAU_S = 998.0, 300.0
+KG_PER_M3, OFF_TAU_S, APPROACH_K = 998.0, 300.0, 4.0
 FAILURES = {
     "none": "nothing stops",
     "controller": "controller lost, the plant's own rules follow",
@@ -131,7 +131,7 @@ class Outlook:
         value[list(doubted)] = np.nan
         est = self._estimator.assess(snap._replace(value=value))
         u = np.where(np.isfinite(u), u, as_setpoints(est))
-        now, lim = _now(est, u), self.site.file.limits
+        now, lim = _now(est, u, self._p), self.site.file.limits
         if not (est.quorum and np.isfinite(now).all() and np.isfinite(est.w).all() and np.isfinite(u[U_HALL:]).all()):
             return []
         pressure_pa = float(est.w[W_PRESSURE])
@@ -166,7 +166,8 @@ class Outlook:
             "supply_c": now.supply_c, "return_c": max(now.return_c, now.supply_c + 0.1), "cwst_c": now.cwst_c,
             "open": math.sqrt(max(now.dp_pa, 1e3) / static_pa),
             "open_max": math.sqrt(max(now.dp_pa, lim.chw_dp_sp_max_pa) / static_pa),
-            "chwst_sp_c": u[U_CHWST], "chwst_own_c": B1.CHWST_C, "later_s": math.inf, "lost_s": math.inf,
+            "chwst_sp_c": u[U_CHWST] if u[U_CHWST] == u[U_CHWST] else now.supply_c, "chwst_own_c": B1.CHWST_C,
+            "later_s": math.inf, "lost_s": math.inf,
             "supply_jk": half_jk + self._p.buffer_m3 * KG_PER_M3 * CP_WATER_JKGK, "return_jk": half_jk,
         }.items():  # fmt: skip
             rows.plant(name)[:] = value
@@ -237,16 +238,17 @@ def _fans_follow(rows: Candidates, failure: str, more: F64) -> None:
     fan_sp[:] = np.minimum(fan_sp * more, 1.0)
 
 
-def _now(est: Estimate, u: F64) -> Now:
-    """What is measured of the plant, else what is set."""
+def _now(est: Estimate, u: F64, p: PlantParams) -> Now:
+    """What is measured of the plant, else what is set, else what the design says; NaN where the water is not known."""
 
-    def known(name: str, otherwise: float) -> float:
-        return float(est.plant[name]) if est.plant[name] == est.plant[name] else float(otherwise)
+    def known(name: str, *otherwise: float) -> float:
+        return next((float(v) for v in (est.plant[name], *otherwise) if v == v), math.nan)
 
-    supply_c, chillers = known("chwst", u[U_CHWST]), known("chillers_on", u[U_CHILLERS])
+    supply_c, chillers = known("chwst", u[U_CHWST]), known("chillers_on", u[U_CHILLERS], p.chillers - p.chillers_redundant)
     return Now(
-        supply_c, known("chwrt", supply_c + r.RISE_MIN_K), known("cwst", u[U_CWST]), known("chw_dp", u[U_CHW_DP]), chillers,
-        known("economizer_on", u[U_ECONOMIZER]), max(known("chillers_available", chillers), chillers),
+        supply_c, known("chwrt", supply_c + r.RISE_MIN_K), known("cwst", u[U_CWST], est.w[W_OAWB] + APPROACH_K),
+        known("chw_dp", u[U_CHW_DP], p.chw_pump.head_static_pa), chillers, known("economizer_on", u[U_ECONOMIZER], 0.0),
+        max(known("chillers_available", chillers), chillers),
     )  # fmt: skip
 
 

@@ -163,6 +163,14 @@ def test_all_chillers_are_the_ride_through(site: Site, snapshot: Snapshot) -> No
     assert 0.5 * scalar_s < rolled_s < 3.0 * scalar_s + 300.0
 
 
+def test_a_plant_without_plates_or_meters_of_its_water_has_a_prospect(two_halls: Site) -> None:
+    readings = {k: v for k, v in SimPlant(two_halls, load=constant(0.7)).reset(1).items() if k not in ("chw_dp", "cwst", "chwrt")}
+    store = SampleStore(two_halls.table)
+    store.put_readings(readings, 0.0)
+    said = Outlook(two_halls).look(store.snapshot(0.0), np.full(u_size(2), np.nan))
+    assert {p.failure for p in said} == set(FAILURES) - {"plates"} and all(math.isfinite(p.hottest_worst_c) for p in said)
+
+
 @pytest.mark.parametrize("role", ["it_power", "rack_inlet"])
 def test_too_little_known_says_nothing(site: Site, snapshot: Snapshot, role: str) -> None:
     value, outlook = snapshot.value.copy(), Outlook(site)
