@@ -13,7 +13,7 @@ import sys
 import time
 from typing import Any
 
-from coolctl import jit
+from coolctl import ingest, jit
 from coolctl.audit import Audit
 from coolctl.control.decision import Decision
 from coolctl.control.mode import PUBLISHING
@@ -56,6 +56,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--record", default="", metavar="DIR", help="record every tick here (default: the site file's)")
     parser.add_argument("--policy", default="", help="folder or name under models/ (default: the site's)")
     parser.add_argument("--metrics-port", type=int, default=None, metavar="N", help="0 = any free port, -1 = none")
+    parser.add_argument(
+        "--ingest-process", action="store_true", help="hear telemetry in a process of its own: from 5,000 messages a second on"
+    )
 
 
 NO_POLICY = "none"
@@ -79,6 +82,8 @@ class Daemon:
     """Wires the edges round the tick."""
 
     def __init__(self, site: Site, args: argparse.Namespace):
+        if args.ingest_process:
+            ingest.check(site)
         self.site = site
         self.journal = journal_of(site, "coolctl")
         self._decision_lines, self._lines = DecisionLines(), DaemonLines()
@@ -104,6 +109,9 @@ class Daemon:
         self._reaches = ""
         self.switchback, self._assigned, self._clock_s = Switchback(site), NOT_ASSIGNED, 0.0
         self.link = Link(site, args.broker)
+        self.ingest = ingest.Ingest(site, args.broker) if args.ingest_process else None
+        if self.ingest is not None:
+            self.ingest.join(self.link)
         self.node = NodeLink(site, args.broker, state / "bdseq") if site.file.sparkplug.group else None
         self.link.may_claim = self.grants.mode in PUBLISHING
         self.certificate_ends_s = ends_s(self.link.cert_file)
@@ -225,6 +233,8 @@ class Daemon:
         started_s = time.monotonic()
         late_s = started_s - due_s
         self.link.store.put(self._prices.samples(time.time()), now_s)
+        if self.ingest is not None and (text := self.ingest.look_after(self.link, now_s)):
+            self.journal.say(Line("ingest", text, WARNING, each=True))
         snap, gateway, command = self.link.collect(now_s, self.overruns >= OVERRUNS_MAX)
         before, self._clock_s = self._assigned, self.switchback.clock_s(now_s, time.time())
         self._assigned = self.switchback.at(self._clock_s)
@@ -315,6 +325,8 @@ class Daemon:
         """An explicit none, so that the plant takes over at once and not after the lease."""
         notify("STOPPING=1")
         self.link.release()
+        if self.ingest is not None:
+            self.ingest.close()
         if self.node is not None:
             self.node.close()
         if self.evidence is not None:

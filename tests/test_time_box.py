@@ -157,7 +157,9 @@ def test_daemon_gives_its_policy_a_deadline_where_a_second_is_a_second(
 ) -> None:
     monkeypatch.setattr(coolctl.daemon, "warm_up", lambda *_: None)
     path = edited_site(("simulated = true", f"simulated = {str(simulated).lower()}"))
-    args = argparse.Namespace(site=str(path), broker="", state=str(tmp_path / "state"), record="", policy="", metrics_port=-1)
+    args = argparse.Namespace(
+        site=str(path), broker="", state=str(tmp_path / "state"), record="", policy="", metrics_port=-1, ingest_process=False
+    )
     daemon = coolctl.daemon.Daemon(load_site(path), args)
     try:
         assert isinstance(daemon.controller.control.policy, onnx_policy.OnnxPolicy if simulated else TimeBox)

@@ -148,6 +148,7 @@ class ControllerProcess:
             "record": "",
             "policy": "",
             "metrics_port": -1,
+            "ingest_process": False,
             **more,
         }
         self.daemon = Daemon(stack.site, argparse.Namespace(**args))
