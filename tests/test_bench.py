@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -279,14 +280,33 @@ def test_page_is_what_its_figures_say() -> None:
     assert performance.main(["--check"]) == 0, "python -m tools.performance"
 
 
-def test_runs_are_put_together_by_id() -> None:
-    def run(load: float, **values: float) -> dict[str, object]:
-        rows = [Row(id, "x", "w", v).as_dict() for id, v in values.items()]
-        return {"machine": {"load_before": load}, "rows": rows, "curves": [], "seconds": dict.fromkeys(values, load)}
+def run_of(load: float, processor: str = "p", **values: float) -> dict[str, Any]:
+    rows = [Row(id, "x", "w", v).as_dict() for id, v in values.items()]
+    machine = {"load_before": load, "processor": processor}
+    return {"machine": machine, "rows": rows, "curves": [], "seconds": dict.fromkeys(values, load)}
 
-    found = performance.merged([run(1.0, P10=1.0, P2=2.0), run(2.0, P2=3.0)])
+
+def test_runs_are_put_together_by_id() -> None:
+    found = performance.merged([run_of(1.0, P10=1.0, P2=2.0), run_of(2.0, P2=3.0)])
     assert [(r["id"], r["value"]) for r in found["rows"]] == [("P2", 3.0), ("P10", 1.0)]
-    assert found["machine"] == {"load_before": 2.0} and found["seconds"] == {"P2": 2.0, "P10": 1.0}
+    assert found["machine"]["load_before"] == 2.0 and found["seconds"] == {"P2": 2.0, "P10": 1.0} and found["machines"] == {}
+
+
+def test_what_another_machine_measured_is_said_so_as_long_as_it_stands() -> None:
+    found = performance.merged([run_of(1.0, P10=1.0, P2=2.0), run_of(2.0, "q", P2=3.0)])
+    assert found["machine"]["processor"] == "p" and found["machines"] == {"P2": {"load_before": 2.0, "processor": "q"}}
+    again = performance.merged([found, run_of(3.0, P10=5.0)])
+    assert again["machine"]["load_before"] == 3.0 and set(again["machines"]) == {"P2"}
+    assert performance.merged([again, run_of(4.0, P2=5.0)])["machines"] == {}
+    facts = {"cores": 2, "system": "s", "python": "3", "load_before": 0.0}
+    data = {
+        "machine": {**facts, "processor": "p"},
+        "rows": found["rows"],
+        "curves": [],
+        "machines": {"P2": {**facts, "processor": "q"}},
+    }
+    text = performance.page(data)
+    assert text.count("Measured on 2 cores (q).") == 1 and text.index("## P2") < text.index("(q)") < text.index("## P3")
 
 
 def test_page_shows_what_is_missed_and_what_was_not_run() -> None:

@@ -21,6 +21,7 @@ from coolctl.edge.mqtt import MqttClient, MqttSettings
 SECONDS, SETTLE_S, HOGS = 120, 10.0, 2
 LIMITS_MS = ((50.0, 5.0), (99.0, 15.0), (99.9, 30.0))
 HOG = "while True: pass"
+FLOOD_PER_S, FLOOD_SECONDS = 8_000, 40
 
 
 def p7() -> Iterator[Row]:
@@ -38,6 +39,20 @@ def p7() -> Iterator[Row]:
         value = float(np.percentile(waits_ms, share))
         few = f"the largest of {len(waits_ms)}" if len(waits_ms) * (100.0 - share) < 100.0 else ""
         yield Row("P7", f"p{share:g}".replace(".", "_"), f"{what}: p{share:g}", value, "ms", most_ms, why=few)
+    yield _flooded(text)
+
+
+def _flooded(text: str) -> Row:
+    """What a process of its own for telemetry does where messages are many; no busy processes beside."""
+    p50_ms = {}
+    for name, words in (("alone", ()), ("with", ("--ingest-process",))):
+        with stage(text) as here:
+            flood = here.spawn("coolctl.bench.flood", "--per-s", str(FLOOD_PER_S))
+            p50_ms[name] = float(np.median(waits(here, FLOOD_SECONDS, 0, *words)))
+            end(flood)
+    what = f"the same beside {FLOOD_PER_S:,} single messages a second, p50: telemetry in a process of its own over one process"
+    figures = {"ms_own": p50_ms["with"], "ms_one": p50_ms["alone"]}
+    return Row("P7", "flooded", what, p50_ms["with"] / p50_ms["alone"], "ratio", figures=figures, reference="one process")
 
 
 def real(text: str) -> str:
@@ -45,18 +60,18 @@ def real(text: str) -> str:
     return text.replace("simulated = true", "simulated = false", 1) + "\n[promotion]\nrequired = false\n"
 
 
-def waits(here: Stage) -> np.ndarray:  # type: ignore[type-arg]
+def waits(here: Stage, seconds: int = SECONDS, busy: int = HOGS, *words: str) -> np.ndarray:  # type: ignore[type-arg]
     """Milliseconds from each deadline to its decision at a listener; deadlines are a second apart, the earliest wake-up
     of the daemon (`t_s` of its decisions, the same clock) stands for the deadline."""
     client = MqttClient(MqttSettings("127.0.0.1", here.broker.port, "bench"), ["coolctl/v1/+/decision", "coolctl/v1/+/sp"])
-    daemon = here.spawn("coolctl", "run", "--state", str(here.folder / "d"), "--metrics-port", "0")
-    hogs = [subprocess.Popen([sys.executable, "-c", HOG]) for _ in range(HOGS)]
+    daemon = here.spawn("coolctl", "run", "--state", str(here.folder / "d"), "--metrics-port", "0", *words)
+    hogs = [subprocess.Popen([sys.executable, "-c", HOG]) for _ in range(busy)]
     woken: list[float] = []
     arrived: list[float] = []
     first_s = 0.0
     try:
         begun = time.monotonic()
-        while time.monotonic() < (first_s + SETTLE_S + SECONDS if first_s else begun + FIRST_LIMIT_S):
+        while time.monotonic() < (first_s + SETTLE_S + seconds if first_s else begun + FIRST_LIMIT_S):
             client.run_until(time.monotonic() + 1.0, lambda: bool(client.inbox))
             while client.inbox:
                 message = client.inbox.popleft()
@@ -70,8 +85,8 @@ def waits(here: Stage) -> np.ndarray:  # type: ignore[type-arg]
         for process in (daemon, *hogs):
             end(process)
         client.close()
-    if len(arrived) < SECONDS // 4:
-        raise RuntimeError(f"only {len(arrived)} setpoints in {SECONDS} s: the daemon holds no lease")
+    if len(arrived) < seconds // 4:
+        raise RuntimeError(f"only {len(arrived)} setpoints in {seconds} s: the daemon holds no lease")
     phases = np.array(woken) % 1.0
     late = phases - phases[0]  # a second's turn lies wherever the first wake-up is not near it
     phase = phases[0] + float(np.min((late + 0.5) % 1.0 - 0.5))
