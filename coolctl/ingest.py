@@ -103,6 +103,12 @@ class Ingest:
         self._counted, self._process, self._again_s = 0, self._start(), now_s + AGAIN_S
         return f"the process that hears telemetry ended with {code} and is started again"
 
+    def renew(self) -> None:
+        """Another child, after the site file was read anew."""
+        self.close()
+        self._segment.begin()
+        self._counted, self._process = 0, self._start()
+
     def close(self) -> None:
         """End the child."""
         self._process.terminate()

@@ -69,6 +69,10 @@ def test_values_come_from_the_child_and_come_back_after_its_death(real: Site, br
         assert "started again" in ingest.look_after(link, time.monotonic())
         assert now() != now(), "a new child knows nothing"
         until(lambda: now() == 15.0, lambda: turn(15.0))
+        before = ingest.pid
+        ingest.renew()
+        assert ingest.pid != before and now() != now()
+        until(lambda: now() == 16.0, lambda: turn(16.0))
         until(lambda: now() != now(), lambda: time.sleep(0.2), float(table.age_max_s[i]) + 5.0)
     finally:
         ingest.close()
