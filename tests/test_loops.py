@@ -161,6 +161,7 @@ def test_sound_loops_under_a_restless_load_are_left_alone(site: Site) -> None:
     [
         (19.0, lambda t: 0.39, True), (26.0, lambda t: 0.05, True), (22.5, lambda t: 0.39, False),
         (26.0, lambda t: 1.0, False), (19.0, lambda t: 0.0, False), (26.0, lambda t: 0.3 + 0.001 * t, False),
+        (24.0, lambda t: 0.39 + 0.006 * (t // 160 % 2), True),  # a sensor that is off, before a loop that is well
     ],
 )  # fmt: skip
 def test_a_valve_that_ceases_to_follow_is_astray_for_half_an_hour(sat_c: float, valve, then: bool) -> None:  # type: ignore[no-untyped-def]

@@ -51,9 +51,9 @@ class Sickness(NamedTuple):
 # Columns of a loop's state, and of what it is judged by.
 (
     L_SIDE, L_COUNT, L_AREA, L_AREA_BEFORE, L_HUNTS, L_WOUND_S, L_SICK_UNTIL_S, L_OUTPUT, L_STILL_S, L_MEAN, L_LOAD_W,
-    L_SP_C, L_TRAVEL_K,
-) = range(13)  # fmt: skip
-LOOP_COLUMNS = 13
+    L_SP_C, L_TRAVEL_K, L_ASTRAY_S,
+) = range(14)  # fmt: skip
+LOOP_COLUMNS = 14
 M_CROSSING_K, M_AREA_MIN_KS, M_LEAST, M_PINS = range(4)
 
 
@@ -82,6 +82,7 @@ def observe_loop(s: F64, mark: F64, sp_c: float, seen_c: float, output: float, l
     s[L_STILL_S] = 0.0 if moved or at_end else s[L_STILL_S] + dt_s
     if moved or math.isnan(s[L_OUTPUT]):
         s[L_OUTPUT] = output
+    s[L_ASTRAY_S] = s[L_ASTRAY_S] + dt_s if abs(error_k) > ASTRAY_K else 0.0
     s[L_MEAN] = followed(s[L_MEAN], output, 1.0 - math.exp(-dt_s / MEAN_TAU_S))
 
 
@@ -167,9 +168,10 @@ class Loops:
         return found
 
     def astray(self) -> bool:
-        """Whether a hall's valve has lately ceased to follow: it stands still between its ends, and the air is not as set."""
-        still_s = self._state[:-1, L_STILL_S]
-        return bool(((still_s >= ASTRAY_S) & (still_s < HAND_S)).any())
+        """Whether a hall's valve has lately ceased to follow: it stands still between its ends, and the air has not been as set
+        for a minute. After half an hour that is no news any more: a sensor that is off looks the same."""
+        still_s, astray_s = self._state[:-1, L_STILL_S], self._state[:-1, L_ASTRAY_S]
+        return bool(((still_s >= ASTRAY_S) & (astray_s < HAND_S)).any())
 
     def steadied(self, est: Estimate, sick: list[Sickness]) -> Estimate:
         """The estimate with the valves of hunting loops read as their mean."""
