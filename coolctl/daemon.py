@@ -182,8 +182,6 @@ class Daemon:
         self.controller, self.audit = controller, Audit(site, controller.control)
         self._gains = GainsFile(self._state / "gains.json", site.config_hash)
         self.holds = Holds(self._state / "holds.json", site)
-        if self.ingest is not None:
-            self.ingest.renew()
         if self.evidence is not None:
             self.evidence.write()
         self.evidence, self._reaches = self._evidence(), ""

@@ -7,7 +7,6 @@ the broker is the table's `ai` row; the baselines' rows come from the same plant
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import subprocess
 import sys
@@ -16,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import coolctl
+from coolctl.children import environment_of_child
 from coolctl.cli_args import not_negative, output, positive
 from coolctl.cli_evaluate import make_plant, write_ledger
 from coolctl.controller import RuleController
@@ -135,11 +134,11 @@ class Demo:
 
     def _spawn(self, name: str, verb: str, *more: str, address: str) -> None:
         command = [sys.executable, "-m", "coolctl", verb, "--site", self.site.path, "--broker", address, *more]
-        root = str(Path(coolctl.__file__).resolve().parent.parent)
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)}
         # A session of its own: Ctrl-C reaches this process only, which then ends the others in order.
         log = (Path(self._folder.name) / f"{name}.log").open("wb")
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+        process = subprocess.Popen(
+            command, env=environment_of_child(), stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
         self.processes.append((name, process))
 
     def _run_plant(self, address: str) -> bool:

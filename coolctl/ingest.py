@@ -1,8 +1,8 @@
 """`coolctl run --ingest-process`: telemetry is heard, decoded and kept by a process of its own, a child of the daemon.
 
 Above some thousand single messages a second what they cost is no longer little beside a tick; here they cost the tick nothing
-but a copy of the newest values out of shared memory. If the child dies, values grow old and the rules take over as with any
-silence, until the next child has heard the plant. Not for a simulated plant, whose clock comes with its telemetry.
+but a copy of the newest values out of shared memory. If the child dies, values grow old like with any silence, and the next one
+goes on from there. Not for a simulated plant, whose clock comes with its telemetry.
 """
 
 from __future__ import annotations
@@ -14,13 +14,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-import coolctl
+from coolctl.children import environment_of_child
 from coolctl.daemon_link import Link
 from coolctl.dialects import decoder_for
 from coolctl.edge.mqtt import MqttClient, settings_for
@@ -43,11 +42,16 @@ def check(site: Site) -> None:
 class Elsewhere:
     """Stands where a link's decoder would: hears nothing, asks for nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, store: SharedStore) -> None:
         self.topics: list[str] = []
         self.retained: list[str] = []
         self.rejects: dict[str, int] = {}
-        self.faults: dict[str, str] = {}
+        self._store = store
+
+    @property
+    def faults(self) -> dict[str, str]:
+        """What the child's decoder finds wrong with points."""
+        return self._store.faults
 
     def decode(self, topic: str, payload: bytes) -> list[Sample | Batch]:
         """Nothing."""
@@ -77,7 +81,7 @@ class Ingest:
         self._segment = Segment(self._fd, len(site.table))
         self._segment.begin()
         self._store = SharedStore(site.table, self._segment)
-        self._counted = 0
+        self._counted = (0, 0)
         self._process = self._start()
         self._again_s = 0.0
 
@@ -90,24 +94,19 @@ class Ingest:
         """From now on the link hears the gateway and operators only, and takes values from the child."""
         of_telemetry = set(link.decoder.topics)
         link.client.topics = [topic for topic in link.client.topics if topic not in of_telemetry]
-        link.store, link.decoder = self._store, Elsewhere()  # type: ignore[assignment]
+        link.store, link.decoder = self._store, Elsewhere(self._store)  # type: ignore[assignment]
 
     def look_after(self, link: Link, now_s: float) -> str:
         """Count its messages as the link's, and start it again where it has ended; what there is to say of that."""
-        heard, self._counted = self._store.messages - self._counted, self._store.messages
-        link.client.received += max(heard, 0)
+        counts = (self._store.messages, self._store.dropped)
+        messages, dropped = (max(now - before, 0) for now, before in zip(counts, self._counted, strict=True))
+        link.client.received, link.client.dropped = link.client.received + messages, link.client.dropped + dropped
+        self._counted = counts
         code = self._process.poll()
         if code is None or now_s < self._again_s:
             return ""
-        self._segment.begin()
-        self._counted, self._process, self._again_s = 0, self._start(), now_s + AGAIN_S
+        self._process, self._again_s = self._start(), now_s + AGAIN_S
         return f"the process that hears telemetry ended with {code} and is started again"
-
-    def renew(self) -> None:
-        """Another child, after the site file was read anew."""
-        self.close()
-        self._segment.begin()
-        self._counted, self._process = 0, self._start()
 
     def close(self) -> None:
         """End the child."""
@@ -119,9 +118,8 @@ class Ingest:
             self._process.wait()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        root = str(Path(coolctl.__file__).resolve().parent.parent)
         words = ["--site", self._site.path, "--broker", self._broker, "--fd", str(self._fd), "--parent", str(os.getpid())]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)}
+        environment = environment_of_child()
         environment.pop("NOTIFY_SOCKET", None)  # systemd hears the daemon only
         return subprocess.Popen([sys.executable, "-m", "coolctl.ingest", *words], pass_fds=(self._fd,), env=environment)
 
@@ -131,6 +129,7 @@ class Ear:
 
     def __init__(self, site: Site, broker: str, segment: Segment):
         self._decoder, self._store, self._segment = decoder_for(site), SampleStore(site.table), segment
+        segment.take_over(self._store)
         settings = settings_for(site, broker, "daemon")._replace(client_id=f"coolctl-ingest-{site.name}")
         self.client = MqttClient(settings, self._decoder.topics, retained=self._decoder.retained)
         self._described = frozenset(self._decoder.retained)
@@ -156,7 +155,7 @@ class Ear:
             for topic, payload in self._decoder.outgoing(now_s, round(1e3 * time.time())):
                 self.client.publish(topic, payload)
         rejects = {"retained": self._retained, **self._decoder.rejects, **self._store.rejects}
-        self._segment.write(self._store, self.client.received, rejects)
+        self._segment.write(self._store, self.client.received, self.client.dropped, rejects, self._decoder.faults)
         time.sleep(PAUSE_S)  # what comes meanwhile is taken together
 
 

@@ -1,8 +1,8 @@
-"""The one decorator for compiled kernels, and the cache folder that keeps them honest.
+"""The decorators for compiled kernels, and the cache folder that keeps them honest.
 
 Numba's own cache keeps STALE machine code when a callee in another file changes, so the cache folder is
 keyed by a hash of every source file of the package. Numba reads `NUMBA_CACHE_DIR` when it is first imported,
-so this module must be imported before any other that imports numba; `kernel` is the only way in.
+so this module must be imported before any other that imports numba; `kernel` and `fused_kernel` are the only ways in.
 """
 
 from __future__ import annotations

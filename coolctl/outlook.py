@@ -50,8 +50,6 @@ FAILURES = {
     "chw_pumps": "all chilled water pumps",
     "load": "all load comes at once",
 }
-
-
 AT = {name: k for k, name in enumerate(FAILURES)}
 
 
@@ -101,8 +99,8 @@ class Now(NamedTuple):
     available: float
 
     @property
-    def rise_wk(self) -> float:
-        """Heat of a kilogram of chilled water a second [W s/kg]."""
+    def rise_jkg(self) -> float:
+        """Heat that a kilogram of chilled water brings back [J/kg]."""
         return CP_WATER_JKGK * max(self.return_c - self.supply_c, r.RISE_MIN_K)
 
 
@@ -160,7 +158,7 @@ class Outlook:
         }.items():  # fmt: skip
             rows.hall(name)[:] = values[:, None]
         lim, static_pa = self.site.file.limits, self._p.chw_pump.head_static_pa
-        rows.hall("crahs")[:], rows.hall("sat_own_c")[:], rows.hall("sat_min_c")[:] = 1.0, B1.SAT_C, lim.sat_sp_min_c
+        rows.hall("crah_share")[:], rows.hall("sat_own_c")[:], rows.hall("sat_min_c")[:] = 1.0, B1.SAT_C, lim.sat_sp_min_c
         half_jk = 0.5 * self._p.loop_volume_m3 * KG_PER_M3 * CP_WATER_JKGK
         for name, value in {
             "supply_c": now.supply_c, "return_c": max(now.return_c, now.supply_c + 0.1), "cwst_c": now.cwst_c,
@@ -194,7 +192,7 @@ class Outlook:
         if now.plates > 0.5 and p.economizer.present > 0.5:
             cw_kgs = condenser_units(now.chillers, 1.0, p) * p.cw_pump.flow_nom_kgs
             water_kgs = plate_water_kgs(now.chillers, cw_kgs, p)
-            wk = [conductance_wk(w / now.rise_wk, water_kgs, p.economizer) for w in self._heat_w.ravel().tolist()]
+            wk = [conductance_wk(w / now.rise_jkg, water_kgs, p.economizer) for w in self._heat_w.ravel().tolist()]
             plates_wk = np.reshape(wk, plates_wk.shape) * self._plates.reshape(plates_wk.shape)
         machine_w = capacity_w(now.supply_c, now.cwst_c, p.chiller) * self._capacity.reshape(plates_wk.shape)
         able_w = now.chillers * machine_w + plates_wk * max(now.return_c - now.cwst_c, 0.0)
@@ -209,7 +207,7 @@ class Outlook:
         rows, p, on = self._rows, self._p, now.chillers
         crahs = self._halls[:, CRAHS]
         left = np.where(crahs > 1.5, (crahs - 1.0) / crahs, 1.0)[:, None]
-        rows.hall("crahs", "crah")[:] *= left
+        rows.hall("crah_share", "crah")[:] *= left
         _fans_follow(rows, "crah", 1.0 / left)
         rows.plant("able_w", "chiller")[:] = max(on - 1.0, 0.0) * machine_w[0]
         rows.plant("able_later_w", "chiller")[:] = min(on, now.available - 1.0) * machine_w[0]

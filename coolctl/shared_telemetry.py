@@ -19,18 +19,21 @@ from coolctl.points import Batch, PointTable, Sample, SampleStore, Snapshot
 F64 = NDArray[np.float64]
 
 HEAD_BYTES, TEXT_BYTES = 64, 4096
-H_SEQUENCE, H_MESSAGES, H_TEXT = range(3)
+H_SEQUENCE, H_MESSAGES, H_DROPPED, H_TEXT = range(4)
 TRIES = 100
 
 
 class Heard(NamedTuple):
-    """What the writer has: as in a `SampleStore`, messages since its start, and refused ones by reason."""
+    """What the writer has: as in a `SampleStore`, messages taken and dropped since its start, those refused by reason, and what
+    is wrong with points by id."""
 
     value: F64
     t_seen_s: F64
     quality: NDArray[np.int8]
     messages: int
+    dropped: int
     rejects: dict[str, int]
+    faults: dict[str, str]
 
 
 def size_bytes(points: int) -> int:
@@ -48,19 +51,30 @@ class Segment:
         self.value, self.t_seen_s = value.view(np.float64), t_seen_s.view(np.float64)
 
     def begin(self) -> None:
-        """Nothing heard yet; also after a writer that died while it wrote."""
+        """Nothing heard yet."""
         self._head[H_SEQUENCE] += 1 + self._head[H_SEQUENCE] % 2
         self.value[:], self.t_seen_s[:], self.quality[:] = np.nan, -np.inf, 0
-        self._head[H_MESSAGES] = self._head[H_TEXT] = 0
+        self._head[H_MESSAGES] = self._head[H_DROPPED] = self._head[H_TEXT] = 0
         self._head[H_SEQUENCE] += 1
 
-    def write(self, store: SampleStore, messages: int, rejects: Mapping[str, int]) -> None:
-        """All of it anew: some ten microseconds for 5,000 points."""
-        text = np.frombuffer(json.dumps(dict(rejects)).encode()[:TEXT_BYTES], dtype=np.uint8)
+    def take_over(self, store: SampleStore) -> None:
+        """A writer goes on where the one before it ended, with what is not too old; where that one died at it, with nothing."""
+        heard = self.read()
+        if heard is None:
+            self.begin()
+        else:
+            store.value[:], store.t_seen_s[:], store.quality[:] = heard.value, heard.t_seen_s, heard.quality
+
+    def write(
+        self, store: SampleStore, messages: int, dropped: int, rejects: Mapping[str, int], faults: Mapping[str, str]
+    ) -> None:
+        """All of it anew: some ten microseconds for 5,000 points. Texts longer than there is room for are left out."""
+        text = json.dumps({"rejects": dict(rejects), "faults": dict(faults)}).encode()
+        raw = np.frombuffer(text if len(text) <= TEXT_BYTES else b"", dtype=np.uint8)
         self._head[H_SEQUENCE] += 1
         self.value[:], self.t_seen_s[:], self.quality[:] = store.value, store.t_seen_s, store.quality
-        self._text[: len(text)] = text
-        self._head[H_MESSAGES], self._head[H_TEXT] = messages, len(text)
+        self._text[: len(raw)] = raw
+        self._head[H_MESSAGES], self._head[H_DROPPED], self._head[H_TEXT] = messages, dropped, len(raw)
         self._head[H_SEQUENCE] += 1
 
     def read(self) -> Heard | None:
@@ -68,18 +82,12 @@ class Segment:
         for _ in range(TRIES):
             before = int(self._head[H_SEQUENCE])
             value, t_seen_s, quality = self.value.copy(), self.t_seen_s.copy(), self.quality.copy()
-            messages, text = int(self._head[H_MESSAGES]), self._text[: int(self._head[H_TEXT])].tobytes()
+            _sequence, messages, dropped, length = self._head[: H_TEXT + 1].tolist()
+            text = self._text[:length].tobytes()
             if before % 2 == 0 and int(self._head[H_SEQUENCE]) == before:
-                return Heard(value, t_seen_s, quality, messages, _counts(text))
+                said = json.loads(text) if text else {"rejects": {}, "faults": {}}
+                return Heard(value, t_seen_s, quality, messages, dropped, said["rejects"], said["faults"])
         return None
-
-
-def _counts(text: bytes) -> dict[str, int]:
-    try:
-        found = json.loads(text) if text else {}
-    except ValueError:
-        return {}  # longer than there is room for
-    return {str(k): int(v) for k, v in found.items()}
 
 
 class SharedStore(SampleStore):
@@ -87,7 +95,9 @@ class SharedStore(SampleStore):
 
     def __init__(self, table: PointTable, segment: Segment):
         super().__init__(table)
-        self._segment, self.messages = segment, 0
+        self._segment = segment
+        self.messages = self.dropped = 0
+        self.faults: dict[str, str] = {}
         self._own = np.zeros(len(table), dtype=np.bool_)
 
     def put(self, samples: Iterable[Sample | Batch], now_s: float) -> None:
@@ -103,5 +113,6 @@ class SharedStore(SampleStore):
         if heard is not None:
             theirs = ~self._own
             self.value[theirs], self.t_seen_s[theirs] = heard.value[theirs], heard.t_seen_s[theirs]
-            self.quality[theirs], self.messages, self.rejects = heard.quality[theirs], heard.messages, heard.rejects
+            self.quality[theirs], self.rejects, self.faults = heard.quality[theirs], heard.rejects, heard.faults
+            self.messages, self.dropped = heard.messages, heard.dropped
         return super().snapshot(now_s)

@@ -17,7 +17,7 @@ FILE_LINES_MAX, FUNCTION_LINES_MAX = 400, 60
 
 # A module may import from its own floor and from below. `pkg` stands for everything in it.
 FLOORS = (
-    ("jit", "errors", "strict_json", "toml_lines", "schema_base", "invariants", "paths", "cli_args", "backend", "bounded_http"),
+    ("jit", "errors", "strict_json", "toml_lines", "schema_base", "invariants", "paths", "cli_args", "backend", "bounded_http", "children"),
     ("num", "units", "psychro", "column_kernels", "column_codec", "write_ahead", "recording", "lease", "proof", "onnx_graph", "toml_model", "equipment_schema", "edge_schema", "measure_schema", "site_schema"),
     ("points", "shared_telemetry", "dialects", "tariff", "site_points", "site_nominal", "site_checks", "site"),
     ("thermal",),

@@ -15,6 +15,7 @@ from coolctl.bench import native
 from coolctl.bench import rollout as bench
 from coolctl.bench.model import difference
 from coolctl.cli_outlook import look
+from coolctl.control import foresight
 from coolctl.control.tick import IN_PROCESS
 from coolctl.controller import Controller
 from coolctl.edge.recorder import Recorder
@@ -160,7 +161,44 @@ def test_all_chillers_are_the_ride_through(site: Site, snapshot: Snapshot) -> No
     limit_c = site.file.limits.rack_inlet_limit_c
     scalar_s = ride_through_s(u, w, value["chwst"], value["chwrt"], limit_c, HORIZON_S, halls, p.row, np.zeros(2))
     rolled_s = min(said["chillers"].limit_s, HORIZON_S)
-    assert 0.5 * scalar_s < rolled_s < 3.0 * scalar_s + 300.0
+    assert 0.5 * scalar_s < rolled_s < 3.0 * scalar_s + 300.0 and rolled_s < HORIZON_S
+    assert said["chillers"].hottest_worst_c > said["none"].hottest_worst_c + 1.0
+
+
+def test_each_failure_takes_what_it_is_named_after_and_nothing_else(site: Site, snapshot: Snapshot) -> None:
+    """What the candidates of each begin with, beside those of a plant in which nothing stops."""
+    value, table = snapshot.value.copy(), site.table
+    for role, count in (
+        ("chillers_on", 2.0),
+        ("chillers_available", 3.0),
+        ("economizer_on", 1.0),
+        ("cwst", 14.0),
+        ("chwrt", 19.0),
+    ):
+        value[table.one(role)] = count
+    outlook = Outlook(site)
+    outlook._p = outlook._p._replace(chw_pumps=2.0)  # the site's own two of three move all that its coils take
+    assert len(outlook.look(snapshot._replace(value=value), np.full(u_size(1), np.nan))) == len(FAILURES)
+    differ = {
+        name: {
+            row for row in r.PLANT_ROWS if not np.array_equal(outlook._rows.plant(row, name), outlook._rows.plant(row, "none"))
+        }
+        | {row for row in r.HALL_ROWS if not np.array_equal(outlook._rows.hall(row, name), outlook._rows.hall(row, "none"))}
+        for name in FAILURES
+    }
+    restart = {"able_later_w", "later_s"}
+    assert differ == {
+        "none": set(), "controller": {"lost_s"}, "crah": {"crah_share", "fan_sp"}, "chiller": {"able_w", *restart},
+        "chillers": {"able_w"}, "plates": {"plates_wk", *restart}, "chw_pump": {"open", "open_max"}, "chw_pumps": {"open", "open_max"},
+        "load": {"it_w", "fan_sp", *restart},
+    }  # fmt: skip
+    able_w = {name: outlook._rows.plant("able_w", name) for name in FAILURES}
+    assert (able_w["chillers"] == 0.0).all() and able_w["chiller"] == pytest.approx(0.5 * able_w["none"])
+    assert outlook._rows.plant("able_later_w", "chiller") == pytest.approx(able_w["none"])  # the third takes its place
+    assert (outlook._rows.plant("open", "chw_pumps") == 0.0).all() and (outlook._rows.plant("plates_wk", "plates") == 0.0).all()
+    assert outlook._rows.hall("it_w", "load") == pytest.approx(site.file.halls[0].it_power_nom_w)
+    left = 1.0 - 1.0 / site.file.halls[0].crahs
+    assert outlook._rows.hall("crah_share", "crah") == pytest.approx(left * outlook._rows.hall("crah_share", "none"))
 
 
 def test_a_plant_without_plates_or_meters_of_its_water_has_a_prospect(two_halls: Site) -> None:
@@ -231,3 +269,8 @@ def test_recorded_setpoints_are_those_in_force(site: Site, recorded: Path) -> No
     assert [t_s for t_s, _said in found] == [0.0, 600.0, 1200.0] and all(len(said) >= 7 for _t, said in found)
     without = Outlook(site).look(Unpacker(original).inputs(next(recording.rows())[0])[0], np.full(u_size(1), np.nan))
     assert without != found[0][1], "the setpoints count"
+
+
+def test_plant_takes_itself_back_as_the_shield_foresees_it() -> None:
+    names = ("SUPPLY_UP_TAU_S", "SUPPLY_DOWN_TAU_S", "OWN_K_PER_S", "FAN_UP_PER_S")
+    assert [getattr(r, n) for n in names] == [getattr(foresight, n) for n in names]

@@ -291,7 +291,7 @@ def test_ai_uses_less_than_both_baselines_at_equal_service(site: Site, policy) -
 
     plant = SimPlant(site, from_statistics("CHN_Guiyang").starting("04-20T00"), synthetic())
     runs = {"b1": RuleController(site, "b1"), "b2lite": RuleController(site, "b2lite"), "ai": Controller(site, policy)}
-    ledger = evaluate(plant, runs, 8.0, site=site, dt_s=5.0).as_dict()
+    ledger = evaluate(plant, runs, 8.0, site=site).as_dict()
     for base in ("b1", "b2lite"):
         saving = ledger["savings"][f"ai_vs_{base}"]
         assert saving["equal_service"], saving

@@ -34,21 +34,22 @@ def test_what_is_written_is_read(site: Site, segment: Segment) -> None:
     empty = segment.read()
     assert empty is not None and np.isnan(empty.value).all() and empty.messages == 0 and empty.rejects == {}
     store = heard(site, 0.5, 7.0)
-    segment.write(store, 42, {"keys": 3})
+    segment.write(store, 42, 5, {"keys": 3}, {"chwst": "metadata_unit"})
     found = segment.read()
     assert found is not None and np.array_equal(found.value, store.value) and np.array_equal(found.t_seen_s, store.t_seen_s)
-    assert np.array_equal(found.quality, store.quality) and found.messages == 42 and found.rejects == {"keys": 3}
+    assert np.array_equal(found.quality, store.quality) and (found.messages, found.dropped) == (42, 5)
+    assert found.rejects == {"keys": 3} and found.faults == {"chwst": "metadata_unit"}
 
 
 def test_reasons_without_end_cost_the_counts_only(site: Site, segment: Segment) -> None:
-    segment.write(heard(site, 0.5, 7.0), 1, {f"{k:0200d}": k for k in range(TEXT_BYTES // 100)})
+    segment.write(heard(site, 0.5, 7.0), 1, 0, {f"{k:0200d}": k for k in range(TEXT_BYTES // 100)}, {})
     found = segment.read()
     assert found is not None and found.rejects == {} and found.messages == 1
 
 
 def test_a_writer_that_died_at_it_leaves_what_was(site: Site, segment: Segment) -> None:
     shared = SharedStore(site.table, segment)
-    segment.write(heard(site, 0.5, 100.0), 1, {})
+    segment.write(heard(site, 0.5, 100.0), 1, 0, {}, {})
     i = site.table.one("valve", "hall1")
     assert shared.snapshot(100.5).value[i] == 0.5
     segment._head[H_SEQUENCE] += 1
@@ -56,21 +57,29 @@ def test_a_writer_that_died_at_it_leaves_what_was(site: Site, segment: Segment) 
     assert segment.read() is None and shared.snapshot(100.7).value[i] == 0.5
     late = shared.snapshot(100.0 + site.table.age_max_s[i] + 1.0)
     assert math.isnan(late.value[i]) and late.quality[i] == STALE, "and it grows old"
-    segment.begin()  # the next writer
-    assert math.isnan(shared.snapshot(101.0).value[i])
-    segment.write(heard(site, 0.25, 101.0), 1, {})
-    assert shared.snapshot(101.0).value[i] == 0.25
+    after = SampleStore(site.table)
+    segment.take_over(after)  # the next writer begins with nothing: what is there may be half a value and half another's quality
+    assert np.isnan(after.value).all() and math.isnan(shared.snapshot(100.8).value[i])
+
+
+def test_the_next_writer_goes_on_where_the_last_one_ended(site: Site, segment: Segment) -> None:
+    shared, after, i = SharedStore(site.table, segment), SampleStore(site.table), site.table.one("valve", "hall1")
+    segment.write(heard(site, 0.5, 100.0), 1, 0, {}, {})
+    segment.take_over(after)
+    segment.write(after, 0, 0, {}, {})
+    assert shared.snapshot(100.5).value[i] == 0.5 and shared.messages == 0
+    assert math.isnan(shared.snapshot(100.0 + site.table.age_max_s[i] + 1.0).value[i]), "no younger than it is"
 
 
 def test_our_own_values_stand_beside_them(site: Site, segment: Segment) -> None:
     shared, i = SharedStore(site.table, segment), site.table.one("valve", "hall1")
     shared.put([Sample(i, 0.75, 5.0, GOOD)], 5.0)
-    segment.write(heard(site, 0.5, 5.0), 3, {"late": 2})
+    segment.write(heard(site, 0.5, 5.0), 3, 1, {"late": 2}, {"chwst": "no_metadata"})
     snap = shared.snapshot(5.0)
     assert (
         snap.value[i] == 0.75 and (np.delete(snap.value, i)[snap.quality[np.arange(len(snap.value)) != i] == GOOD] == 0.5).all()
     )
-    assert shared.messages == 3 and shared.rejects == {"late": 2}
+    assert (shared.messages, shared.dropped, shared.rejects) == (3, 1, {"late": 2}) and shared.faults == {"chwst": "no_metadata"}
 
 
 def test_nothing_is_read_half(site: Site, segment: Segment) -> None:
@@ -81,10 +90,10 @@ def test_nothing_is_read_half(site: Site, segment: Segment) -> None:
     def write() -> None:
         k = 0
         while time.monotonic() < until_s:
-            segment.write(stores[k % len(stores)], k, {"n": k % len(stores)})
+            segment.write(stores[k % len(stores)], k, k, {"n": k % len(stores)}, {})
             k += 1
 
-    segment.write(stores[0], 0, {"n": 0})
+    segment.write(stores[0], 0, 0, {"n": 0}, {})
     writer = threading.Thread(target=write)
     writer.start()
     while writer.is_alive():

@@ -11,7 +11,7 @@
 #endif
 
 enum { H_SAT, H_FAN, H_MASS, H_STRUCT, H_INLET, H_HOTTEST, H_IT_NOW, H_COLDEST, H_AIR_KGS, H_SERVER_W, H_DRAWN_KGS, H_IT_W,
-       H_SAT_SP, H_SAT_OWN, H_FAN_SP, H_FAN_OWN, H_CRAHS, H_COIL, H_HOT_K, H_VALVE, H_MASS_JK, H_OFF_K, H_SAT_MIN, HALL_ROWS };
+       H_SAT_SP, H_SAT_OWN, H_FAN_SP, H_FAN_OWN, H_CRAH_SHARE, H_COIL, H_HOT_K, H_VALVE, H_MASS_JK, H_OFF_K, H_SAT_MIN, HALL_ROWS };
 enum { P_SUPPLY, P_RETURN, P_OPEN, P_OPEN_MAX, P_CHWST, P_CHWST_OWN, P_ABLE_W, P_ABLE_LATER_W, P_LATER_S, P_PLATES_WK, P_CWST,
        P_LOST_S, P_SUPPLY_JK, P_RETURN_JK, PLANT_ROWS };
 enum { R_HOTTEST, R_FIRST_S, R_SECOND_S, RESULTS };
@@ -84,7 +84,7 @@ static void servers(double *restrict hall, const double *restrict plant, double 
         double wanted = t > P(P_LOST_S) ? fan_own : fan_sp;
         double fan = H(H_FAN) = smaller(wanted, H(H_FAN) + FAN_UP_PER_S * dt);
         double density = pressure / (287.055 * (H(H_SAT) + 273.15));
-        H(H_AIR_KGS) = H(H_CRAHS) * full * larger(fan, 0.05) * density;
+        H(H_AIR_KGS) = H(H_CRAH_SHARE) * full * larger(fan, 0.05) * density;
         double wanted_w = H(H_IT_W) * smaller(larger((55.0 - inlet) / (55.0 - 45.0), 0.02), 1.0);
         double it = H(H_IT_NOW) + sink * (wanted_w - H(H_IT_NOW));
         double over = soft_corner(inlet - p->knee, KNEE_WIDTH), speed = 1.0 + p->fan_slope * over;
@@ -98,14 +98,14 @@ static void coils(double *restrict hall, const double *restrict plant, double t,
     double up = smaller(dt / UP_TAU, 1.0), down = smaller(dt / DOWN_TAU, 1.0), coil = smaller(dt / COIL_TAU, 1.0);
     double structure_wk = STRUCTURE_WK_PER_W * p->it_nom;
     for (int i = 0; i < LANES; i++) {
-        double crahs = H(H_CRAHS), mass = H(H_MASS), sat = H(H_SAT), open = P(P_OPEN);
-        double air_ratio = H(H_AIR_KGS) / (crahs * p->air_nom), air_wk = H(H_AIR_KGS) * CP_AIR;
-        double open_kgs = larger(crahs * open * p->water_nom, 1e-3);
+        double share = H(H_CRAH_SHARE), mass = H(H_MASS), sat = H(H_SAT), open = P(P_OPEN);
+        double air_ratio = H(H_AIR_KGS) / (share * p->air_nom), air_wk = H(H_AIR_KGS) * CP_AIR;
+        double open_kgs = larger(share * open * p->water_nom, 1e-3);
         double resistance = 0.65 * power_minus_08(larger(air_ratio, STANDS));
         resistance += 0.35 * power_minus_08(larger(open, STANDS));
         double least = smaller(air_wk, open_kgs * CP_WATER), most = larger(air_wk, open_kgs * CP_WATER);
         double ratio = smaller(least / most, RATIO_MAX);
-        double e = exp_minus(H(H_COIL) * crahs * p->ua_nom / (resistance * least) * (1.0 - ratio));
+        double e = exp_minus(H(H_COIL) * share * p->ua_nom / (resistance * least) * (1.0 - ratio));
         double able = (1.0 - e) / (1.0 - ratio * e) * least;
         able = open > STANDS ? able : 0.0;
         double most_w = larger(able * (mass - P(P_SUPPLY)), 0.0);

@@ -32,8 +32,8 @@ ROUNDS, TRIALS = 25, 5
 SIDE_BY_SIDE = (1, 16, 32)
 HALL = {
     "sat_c": 22.0, "fan": 0.7, "mass_c": 34.0, "structure_c": 32.0, "inlet_c": 22.5, "hottest_c": 23.5, "it_now_w": 6e5,
-    "coldest_c": 21.0, "it_w": 6e5, "sat_sp_c": 22.0, "sat_own_c": 22.0, "fan_sp": 0.7, "fan_own": 0.8, "crahs": 1.0, "coil": 1.0,
-    "hot_k": 0.5, "valve": 1.0, "mass_jk": 2.2e7, "sat_min_c": 16.0,
+    "coldest_c": 21.0, "it_w": 6e5, "sat_sp_c": 22.0, "sat_own_c": 22.0, "fan_sp": 0.7, "fan_own": 0.8, "crah_share": 1.0,
+    "coil": 1.0, "hot_k": 0.5, "valve": 1.0, "mass_jk": 2.2e7, "sat_min_c": 16.0,
 }  # fmt: skip
 PLANT = {
     "supply_c": 14.0, "return_c": 20.0, "open": 0.6, "open_max": 1.0, "chwst_sp_c": 14.0, "chwst_own_c": 12.0, "later_s": 420.0,
@@ -65,7 +65,7 @@ def scene(halls: int) -> Scene:
         hall[:, r.HALL_ROWS.index(name)] = value
     for name, value in (PLANT | {n: v * halls for n, v in A_HALL.items()}).items():
         plant[r.PLANT_ROWS.index(name)] = value
-    for name, low, high in (("it_w", 0.5, 1.6), ("coil", 0.7, 1.2), ("crahs", 0.9, 1.0), ("fan_sp", 0.8, 1.3)):
+    for name, low, high in (("it_w", 0.5, 1.6), ("coil", 0.7, 1.2), ("crah_share", 0.9, 1.0), ("fan_sp", 0.8, 1.3)):
         hall[:, r.HALL_ROWS.index(name)] *= rng.uniform(low, high, (halls, CANDIDATES))
     plant[r.PLANT_ROWS.index("able_w")] *= rng.uniform(0.0, 1.5, CANDIDATES)
     plant[r.PLANT_ROWS.index("lost_s"), ::4] = 17.0

@@ -29,6 +29,7 @@ from coolctl.thermal.room import (
 
 F64 = NDArray[np.float64]
 
+# What `control.foresight` reckons with too; a test holds the two together, since this floor is below that one.
 SUPPLY_UP_TAU_S, SUPPLY_DOWN_TAU_S = 20.0, 90.0  # supply air behind its setpoint: quick to warm, slow to cool
 OWN_K_PER_S, OPEN_PER_S, FAN_UP_PER_S = 2.0 / 60.0, 0.01, 0.0334  # supply air and water, water's pressure, fans: how fast
 ANSWER_K = 0.3  # below the first limit: from here supply air is set colder
@@ -42,11 +43,11 @@ STANDS_RATIO = 0.005  # water that moves less than this over nominal takes no he
 # A hall of `LANES` candidates, each row's first entry: what it begins with (and goes on from), then what holds all the time.
 HALL_ROWS = (
     "sat_c", "fan", "mass_c", "structure_c", "inlet_c", "hottest_c", "it_now_w", "coldest_c", "air_kgs", "server_w", "drawn_kgs",
-    "it_w", "sat_sp_c", "sat_own_c", "fan_sp", "fan_own", "crahs", "coil", "hot_k", "valve", "mass_jk", "off_k", "sat_min_c",
+    "it_w", "sat_sp_c", "sat_own_c", "fan_sp", "fan_own", "crah_share", "coil", "hot_k", "valve", "mass_jk", "off_k", "sat_min_c",
 )  # fmt: skip
 (
     H_SAT, H_FAN, H_MASS, H_STRUCT, H_INLET, H_HOTTEST, H_IT_NOW, H_COLDEST, H_AIR_KGS, H_SERVER_W, H_DRAWN_KGS,
-    H_IT_W, H_SAT_SP, H_SAT_OWN, H_FAN_SP, H_FAN_OWN, H_CRAHS, H_COIL, H_HOT_K, H_VALVE, H_MASS_JK, H_OFF_K, H_SAT_MIN,
+    H_IT_W, H_SAT_SP, H_SAT_OWN, H_FAN_SP, H_FAN_OWN, H_CRAH_SHARE, H_COIL, H_HOT_K, H_VALVE, H_MASS_JK, H_OFF_K, H_SAT_MIN,
 ) = range(0, len(HALL_ROWS) * LANES, LANES)  # fmt: skip
 # Their plant, likewise.
 PLANT_ROWS = (
@@ -106,7 +107,7 @@ def _servers(hall: F64, plant: F64, t_s: float, step_s: float, pressure_pa: floa
         wanted = fan_own if t_s > plant[P_LOST_S + i] else fan_sp
         fan = hall[H_FAN + i] = smaller(wanted, hall[H_FAN + i] + FAN_UP_PER_S * step_s)
         density_kgm3 = pressure_pa / (R_AIR_JKGK * (hall[H_SAT + i] + 273.15))
-        hall[H_AIR_KGS + i] = hall[H_CRAHS + i] * full_kgs * larger(fan, FAN_MIN) * density_kgm3
+        hall[H_AIR_KGS + i] = hall[H_CRAH_SHARE + i] * full_kgs * larger(fan, FAN_MIN) * density_kgm3
         wanted_w = hall[H_IT_W + i] * smaller(larger((OFF_C - inlet_c) / (OFF_C - THROTTLE_FROM_C), 0.02), 1.0)
         it_w = hall[H_IT_NOW + i] + sink * (wanted_w - hall[H_IT_NOW + i])
         over_k = soft_corner(inlet_c - p.server_fan_knee_c, KNEE_WIDTH_K)
@@ -121,14 +122,14 @@ def _coils(hall: F64, plant: F64, t_s: float, step_s: float, p: HallParams, sums
     up, down = smaller(step_s / SUPPLY_UP_TAU_S, 1.0), smaller(step_s / SUPPLY_DOWN_TAU_S, 1.0)
     coil, structure_wk = smaller(step_s / COIL_TAU_S, 1.0), STRUCTURE_WK_PER_W * p.it_power_nom_w
     for i in range(sums.shape[0] // SUMS):
-        crahs, mass_c, sat_c, open_ratio = hall[H_CRAHS + i], hall[H_MASS + i], hall[H_SAT + i], plant[P_OPEN + i]
-        air_ratio, air_wk = hall[H_AIR_KGS + i] / (crahs * p.air_flow_nom_kgs), hall[H_AIR_KGS + i] * CP_AIR_JKGK
-        open_kgs = larger(crahs * open_ratio * p.coil_water_flow_nom_kgs, 1e-3)
+        share, mass_c, sat_c, open_ratio = hall[H_CRAH_SHARE + i], hall[H_MASS + i], hall[H_SAT + i], plant[P_OPEN + i]
+        air_ratio, air_wk = hall[H_AIR_KGS + i] / (share * p.air_flow_nom_kgs), hall[H_AIR_KGS + i] * CP_AIR_JKGK
+        open_kgs = larger(share * open_ratio * p.coil_water_flow_nom_kgs, 1e-3)
         resistance = 0.65 * power_minus_08(larger(air_ratio, STANDS_RATIO))
         resistance += 0.35 * power_minus_08(larger(open_ratio, STANDS_RATIO))
         least_wk, most_wk = smaller(air_wk, open_kgs * CP_WATER_JKGK), larger(air_wk, open_kgs * CP_WATER_JKGK)
         ratio = smaller(least_wk / most_wk, RATIO_MAX)
-        e = exp_minus(hall[H_COIL + i] * crahs * p.coil_ua_nom_wk / (resistance * least_wk) * (1.0 - ratio))
+        e = exp_minus(hall[H_COIL + i] * share * p.coil_ua_nom_wk / (resistance * least_wk) * (1.0 - ratio))
         able_wk = (1.0 - e) / (1.0 - ratio * e) * least_wk
         able_wk = able_wk if open_ratio > STANDS_RATIO else 0.0
         most_w = larger(able_wk * (mass_c - plant[P_SUPPLY + i]), 0.0)
@@ -202,7 +203,7 @@ RISE_MIN_K, VALVE_MIN, VALVE_MAX, COIL_MIN, COIL_MAX = 2.0, 0.2, 5.0, 0.4, 2.5
 
 
 @fused_kernel
-def _heat_per_k(ua_wk: float, air_wk: float, water_wk: float) -> float:
+def _heat_wk(ua_wk: float, air_wk: float, water_wk: float) -> float:
     """Heat that a coil of conductance `ua_wk` moves per kelvin between the two that enter [W/K]: counter-flow ε-NTU."""
     least_wk = min(air_wk, water_wk)
     ratio = min(least_wk / max(air_wk, water_wk), RATIO_MAX)
@@ -211,11 +212,11 @@ def _heat_per_k(ua_wk: float, air_wk: float, water_wk: float) -> float:
 
 
 @fused_kernel
-def _conductance_wk(heat_per_k: float, air_wk: float, water_wk: float) -> float:
-    """Conductance [W/K] of a coil that moves `heat_per_k` [W/K]: `_heat_per_k` the other way round."""
+def _conductance_wk(heat_wk: float, air_wk: float, water_wk: float) -> float:
+    """Conductance [W/K] of a coil that moves `heat_wk` [W/K]: `_heat_wk` the other way round."""
     least_wk = min(air_wk, water_wk)
     ratio = min(least_wk / max(air_wk, water_wk), RATIO_MAX)
-    effectiveness = min(heat_per_k / least_wk, 0.98)
+    effectiveness = min(heat_wk / least_wk, 0.98)
     return least_wk * math.log((1.0 - ratio * effectiveness) / (1.0 - effectiveness)) / (1.0 - ratio)
 
 
@@ -240,23 +241,23 @@ def stand(
             for h in range(halls.shape[0]):
                 hall, p = hall_rows[g, h], hall_params(halls[h])
                 sat_c, it_w = hall[H_SAT + i], hall[H_IT_W + i]
-                hall[H_CRAHS + i] *= air[k]
-                density = pressure_pa / (R_AIR_JKGK * (sat_c + 273.15)) / AIR_DENSITY_NOM_KGM3
-                air_kgs = hall[H_CRAHS + i] * p.air_flow_nom_kgs * larger(hall[H_FAN + i], FAN_MIN) * density
+                hall[H_CRAH_SHARE + i] *= air[k]
+                density_ratio = pressure_pa / (R_AIR_JKGK * (sat_c + 273.15)) / AIR_DENSITY_NOM_KGM3
+                air_kgs = hall[H_CRAH_SHARE + i] * p.air_flow_nom_kgs * larger(hall[H_FAN + i], FAN_MIN) * density_ratio
                 inlet_c, hottest_c, _ratio = inlets_c(it_w, sat_c, air_kgs, p)
                 hall_w = server_power_w(it_w, inlet_c, p) + p.misc_heat_w
                 mass_c = sat_c + hall_w / (air_kgs * CP_AIR_JKGK)
-                open_kgs = larger(open_ratio, STANDS_RATIO) * hall[H_CRAHS + i] * p.coil_water_flow_nom_kgs
+                open_kgs = larger(open_ratio, STANDS_RATIO) * hall[H_CRAH_SHARE + i] * p.coil_water_flow_nom_kgs
                 flow_kgs = smaller(hall_w / (CP_WATER_JKGK * rise_k), 0.98 * open_kgs)
                 cold_k, air_wk = larger(mass_c - plant[P_SUPPLY + i], 0.1), air_kgs * CP_AIR_JKGK
-                resistance = air_resistance(air_kgs / (hall[H_CRAHS + i] * p.air_flow_nom_kgs))
-                record_wk = hall[H_CRAHS + i] * p.coil_ua_nom_wk
-                flow_ratio = flow_kgs / (hall[H_CRAHS + i] * p.coil_water_flow_nom_kgs)
+                resistance = air_resistance(air_kgs / (hall[H_CRAH_SHARE + i] * p.air_flow_nom_kgs))
+                record_wk = hall[H_CRAH_SHARE + i] * p.coil_ua_nom_wk
+                flow_ratio = flow_kgs / (hall[H_CRAH_SHARE + i] * p.coil_water_flow_nom_kgs)
                 ua_wk = _conductance_wk(hall_w / cold_k, air_wk, flow_kgs * CP_WATER_JKGK)
                 better = ua_wk * (resistance + 0.35 * larger(flow_ratio, STANDS_RATIO) ** -0.8) / record_wk
                 factor = coil[k] * clamp(better, COIL_MIN, COIL_MAX)
                 open_resistance = resistance + 0.35 * larger(open_ratio, STANDS_RATIO) ** -0.8
-                most_w = cold_k * _heat_per_k(factor * record_wk / open_resistance, air_wk, open_kgs * CP_WATER_JKGK)
+                most_w = cold_k * _heat_wk(factor * record_wk / open_resistance, air_wk, open_kgs * CP_WATER_JKGK)
                 used = smaller(hall_w / larger(most_w, 1.0), 0.98)
                 valve = (open_kgs / flow_kgs - 1.0) / (1.0 / used - 1.0)
                 hall[H_INLET + i], hall[H_MASS + i], hall[H_STRUCT + i] = inlet_c, mass_c, mass_c - 2.0
